@@ -1,0 +1,625 @@
+//! The one error type: what went wrong, where, and what is known of the effects. Uses: sqlstate.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sqlstate::condition_name;
+
+/// What every fallible function of maypole returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any error of any crate, as a cause.
+pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
+
+/// What went wrong.
+///
+/// `Display` tells this level, [`source`](StdError::source) the next. What a program may want to know is asked
+/// with methods ([`sqlstate`](Error::sqlstate), [`is_timeout`](Error::is_timeout),
+/// [`outcome`](Error::outcome) …), so that a new cause is not a breaking change. No error prints a password
+/// or the value of a parameter.
+///
+/// ```
+/// # use maypole::{Database, Result};
+/// # fn look(db: &Database) -> Result<Option<String>> {
+/// match db.query("SELECT name FROM customers WHERE id = $1", (52,)).value::<String>() {
+///     Ok(name) => Ok(Some(name)),
+///     Err(error) if error.is_no_results() => Ok(None),
+///     Err(error) => Err(error),
+/// }
+/// # }
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    cause: Option<Cause>,
+    query: Option<QueryContext>,
+    outcome: Outcome,
+}
+
+/// The private list of causes.
+pub(crate) enum Kind {
+    /// A connection string or a setting is wrong.
+    Config(String),
+    /// No connection could be made.
+    Connect(String),
+    /// The server refused us, or asked for what we refuse.
+    Authentication(String),
+    /// The server answered with an error.
+    Database(DbError),
+    /// The server sent what the protocol does not allow.
+    Protocol(String),
+    /// The connection ended.
+    Closed(String),
+    /// A limit passed.
+    Timeout(Timeout),
+    /// `unique` or `value` found no row.
+    NoResults,
+    /// `unique` or `value` found more than one row.
+    MultipleResults,
+    /// The result does not have the shape that was asked for.
+    Shape(String),
+    /// A parameter could not be encoded.
+    Parameter(String),
+    /// The library was used in a way that can't work.
+    Usage(String),
+    /// The pool lends no more.
+    Pool(String),
+    /// COMMIT did not commit.
+    Commit(String),
+    /// An error of the user's own, carried through a transaction.
+    User,
+}
+
+/// Where and in which text a query failed.
+#[derive(Clone)]
+pub(crate) struct QueryContext {
+    pub(crate) sql: Arc<str>,
+    pub(crate) name: Option<&'static str>,
+    pub(crate) location: Option<&'static Location<'static>>,
+}
+
+/// A limit that passed.
+#[derive(Clone)]
+pub(crate) struct Timeout {
+    pub(crate) phase: Phase,
+    pub(crate) limit: Option<Duration>,
+    /// What the operator would look up next.
+    pub(crate) detail: String,
+}
+
+/// The stage of an operation in which its time limit passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Waiting in the pool's queue for a connection.
+    Queue,
+    /// Opening a connection: resolving, connecting, authenticating.
+    Connect,
+    /// Waiting for the reply to a query.
+    Query,
+    /// Starting the pool for the first time, the embedded server included.
+    Start,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Queue => "waiting for a connection of the pool",
+            Phase::Connect => "opening a connection",
+            Phase::Query => "waiting for the reply to a query",
+            Phase::Start => "starting the pool",
+        })
+    }
+}
+
+/// What is known about the effects of the operation that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing of it was sent to the server: it may be done again without harm.
+    NotSent,
+    /// The server answered with an error, or rolled back: it had no effect.
+    RolledBack,
+    /// The server carried it out; what failed came afterwards, such as a result of another shape.
+    Done,
+    /// It was sent and no answer came: it may or may not have taken effect.
+    Unknown,
+}
+
+/// An error that the server reported.
+///
+/// The fields are those of the PostgreSQL manual, "Error and Notice Message Fields". `Display` leaves out the
+/// detail, because the server puts values of rows there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DbError {
+    pub(crate) severity: String,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+    pub(crate) position: Option<u32>,
+    pub(crate) context: Option<String>,
+    pub(crate) schema: Option<String>,
+    pub(crate) table: Option<String>,
+    pub(crate) column: Option<String>,
+    pub(crate) data_type: Option<String>,
+    pub(crate) constraint: Option<String>,
+    pub(crate) routine: Option<String>,
+}
+
+impl DbError {
+    /// `ERROR`, `FATAL` or `PANIC`, not translated.
+    pub fn severity(&self) -> &str {
+        &self.severity
+    }
+
+    /// The SQLSTATE: five characters.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The message, one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// More about it, perhaps with values of rows.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// What might help.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Where in the statement, in characters from 1.
+    pub fn position(&self) -> Option<u32> {
+        self.position
+    }
+
+    /// The call stack of functions in the server.
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref()
+    }
+
+    /// The schema concerned.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// The table concerned.
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    /// The column concerned.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
+    /// The data type concerned.
+    pub fn data_type(&self) -> Option<&str> {
+        self.data_type.as_deref()
+    }
+
+    /// The constraint concerned.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    /// The function of the server's source that reported it.
+    pub fn routine(&self) -> Option<&str> {
+        self.routine.as_deref()
+    }
+}
+
+impl fmt::Display for DbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}", self.message, self.code)?;
+        if let Some(name) = condition_name(&self.code) {
+            write!(f, " {name}")?;
+        }
+        f.write_str("]")
+    }
+}
+
+impl StdError for DbError {}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, outcome: Outcome) -> Error {
+        Error(Box::new(Inner { kind, cause: None, query: None, outcome }))
+    }
+
+    /// Wrong connection string or setting: says what would be right, never quotes the text.
+    pub(crate) fn config(message: impl Into<String>) -> Error {
+        Error::new(Kind::Config(message.into()), Outcome::NotSent)
+    }
+
+    pub(crate) fn connect(message: impl Into<String>) -> Error {
+        Error::new(Kind::Connect(message.into()), Outcome::NotSent)
+    }
+
+    pub(crate) fn authentication(message: impl Into<String>) -> Error {
+        Error::new(Kind::Authentication(message.into()), Outcome::NotSent)
+    }
+
+    pub(crate) fn database(error: DbError) -> Error {
+        Error::new(Kind::Database(error), Outcome::RolledBack)
+    }
+
+    pub(crate) fn protocol(message: impl Into<String>) -> Error {
+        Error::new(Kind::Protocol(message.into()), Outcome::Unknown)
+    }
+
+    pub(crate) fn closed(message: impl Into<String>, outcome: Outcome) -> Error {
+        Error::new(Kind::Closed(message.into()), outcome)
+    }
+
+    pub(crate) fn timeout(
+        phase: Phase,
+        limit: Option<Duration>,
+        detail: impl Into<String>,
+        outcome: Outcome,
+    ) -> Error {
+        Error::new(Kind::Timeout(Timeout { phase, limit, detail: detail.into() }), outcome)
+    }
+
+    pub(crate) fn no_results() -> Error {
+        Error::new(Kind::NoResults, Outcome::Done)
+    }
+
+    pub(crate) fn multiple_results() -> Error {
+        Error::new(Kind::MultipleResults, Outcome::Done)
+    }
+
+    /// The result has another shape than the caller asked for.
+    pub(crate) fn shape(message: impl Into<String>) -> Error {
+        Error::new(Kind::Shape(message.into()), Outcome::Done)
+    }
+
+    pub(crate) fn parameter(message: impl Into<String>) -> Error {
+        Error::new(Kind::Parameter(message.into()), Outcome::NotSent)
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Error {
+        Error::new(Kind::Usage(message.into()), Outcome::NotSent)
+    }
+
+    pub(crate) fn pool(message: impl Into<String>) -> Error {
+        Error::new(Kind::Pool(message.into()), Outcome::NotSent)
+    }
+
+    pub(crate) fn commit(message: impl Into<String>, outcome: Outcome) -> Error {
+        Error::new(Kind::Commit(message.into()), outcome)
+    }
+
+    /// Carries an error of your own out of a transaction; [`source`](StdError::source) gives it back.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    /// let error = maypole::Error::user(std::io::Error::other("no stock left"));
+    /// assert!(error.source().unwrap().is::<std::io::Error>());
+    /// ```
+    pub fn user(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error::new(Kind::User, Outcome::RolledBack).caused_by(error.into())
+    }
+
+    pub(crate) fn caused_by(mut self, cause: impl Into<Cause>) -> Error {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Error {
+        self.0.outcome = outcome;
+        self
+    }
+
+    /// Tells which query failed, unless that is known already.
+    pub(crate) fn in_query(mut self, query: &QueryContext) -> Error {
+        if self.0.query.is_none() {
+            self.0.query = Some(query.clone());
+        }
+        self
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.0.kind
+    }
+
+    /// The same error for another caller: causes that cannot be copied are kept as text.
+    pub(crate) fn duplicate(&self) -> Error {
+        let kind = match &self.0.kind {
+            Kind::Config(m) => Kind::Config(m.clone()),
+            Kind::Connect(m) => Kind::Connect(m.clone()),
+            Kind::Authentication(m) => Kind::Authentication(m.clone()),
+            Kind::Database(e) => Kind::Database(e.clone()),
+            Kind::Protocol(m) => Kind::Protocol(m.clone()),
+            Kind::Closed(m) => Kind::Closed(m.clone()),
+            Kind::Timeout(t) => Kind::Timeout(t.clone()),
+            Kind::NoResults => Kind::NoResults,
+            Kind::MultipleResults => Kind::MultipleResults,
+            Kind::Shape(m) => Kind::Shape(m.clone()),
+            Kind::Parameter(m) => Kind::Parameter(m.clone()),
+            Kind::Usage(m) => Kind::Usage(m.clone()),
+            Kind::Pool(m) => Kind::Pool(m.clone()),
+            Kind::Commit(m) => Kind::Commit(m.clone()),
+            Kind::User => Kind::User,
+        };
+        let cause = self.0.cause.as_ref().map(|cause| match cause.downcast_ref::<Error>() {
+            Some(error) => Cause::from(error.duplicate()),
+            None => Cause::from(cause.to_string()),
+        });
+        Error(Box::new(Inner { kind, cause, query: self.0.query.clone(), outcome: self.0.outcome }))
+    }
+
+    /// The error that the server reported, here or further down the chain of causes.
+    pub fn db_error(&self) -> Option<&DbError> {
+        if let Kind::Database(error) = &self.0.kind {
+            return Some(error);
+        }
+        let mut source = self.source();
+        while let Some(error) = source {
+            if let Some(Kind::Database(error)) = error.downcast_ref::<Error>().map(Error::kind) {
+                return Some(error);
+            }
+            source = error.source();
+        }
+        None
+    }
+
+    /// The SQLSTATE of the server's error: five characters, see the PostgreSQL manual, appendix A.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.db_error().map(DbError::code)
+    }
+
+    /// The constraint that was violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.db_error().and_then(DbError::constraint)
+    }
+
+    /// Whether a constraint was violated (SQLSTATE class 23).
+    pub fn is_integrity_violation(&self) -> bool {
+        self.sqlstate().is_some_and(|code| code.starts_with("23"))
+    }
+
+    /// Whether exactly one row was asked for and there was none.
+    pub fn is_no_results(&self) -> bool {
+        matches!(self.0.kind, Kind::NoResults)
+    }
+
+    /// Whether exactly one row was asked for and there were more.
+    pub fn is_multiple_results(&self) -> bool {
+        matches!(self.0.kind, Kind::MultipleResults)
+    }
+
+    /// Whether a time limit of ours passed; [`phase`](Error::phase) tells which.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0.kind, Kind::Timeout(_))
+    }
+
+    /// The stage in which the time limit passed.
+    pub fn phase(&self) -> Option<Phase> {
+        match &self.0.kind {
+            Kind::Timeout(timeout) => Some(timeout.phase),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection was lost, closed, or could not be made.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0.kind, Kind::Closed(_) | Kind::Protocol(_) | Kind::Connect(_))
+    }
+
+    /// Whether a connection string or the settings are wrong.
+    pub fn is_config(&self) -> bool {
+        matches!(self.0.kind, Kind::Config(_))
+    }
+
+    /// Whether the pool is closed or its queue is full.
+    pub fn is_pool(&self) -> bool {
+        matches!(self.0.kind, Kind::Pool(_))
+    }
+
+    /// Whether doing the whole transaction again may succeed: another client got in the way (40001, 40P01),
+    /// or nothing was sent over a connection that had ended.
+    pub fn is_retryable(&self) -> bool {
+        match self.sqlstate() {
+            Some(code) => matches!(code, "40001" | "40P01"),
+            None => self.is_closed() && self.outcome() == Outcome::NotSent,
+        }
+    }
+
+    /// What is known about the effects of what failed.
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// The name of the declared query that failed.
+    pub fn query_name(&self) -> Option<&'static str> {
+        self.0.query.as_ref().and_then(|query| query.name)
+    }
+
+    /// The text of the query that failed, without its parameters.
+    pub fn sql(&self) -> Option<&str> {
+        self.0.query.as_ref().map(|query| &*query.sql)
+    }
+
+    /// Gives back an error that was put in with [`Error::user`], if it is of this type.
+    pub fn into_user<E: StdError + Send + Sync + 'static>(mut self) -> Result<E> {
+        if !matches!(self.0.kind, Kind::User) {
+            return Err(self);
+        }
+        match self.0.cause.take().map(|cause| cause.downcast::<E>()) {
+            Some(Ok(error)) => Ok(*error),
+            Some(Err(cause)) => {
+                self.0.cause = Some(cause);
+                Err(self)
+            }
+            None => Err(self),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(query) = &self.0.query {
+            match query.name {
+                Some(name) => write!(f, "query {name} failed: ")?,
+                None => f.write_str("query failed: ")?,
+            }
+        }
+        match &self.0.kind {
+            Kind::Config(m)
+            | Kind::Connect(m)
+            | Kind::Authentication(m)
+            | Kind::Closed(m)
+            | Kind::Shape(m)
+            | Kind::Parameter(m)
+            | Kind::Usage(m)
+            | Kind::Pool(m)
+            | Kind::Commit(m) => f.write_str(m)?,
+            Kind::Protocol(m) => write!(f, "the server broke the protocol: {m}; the connection is closed")?,
+            Kind::Database(e) => write!(f, "{e}")?,
+            Kind::Timeout(t) => {
+                write!(f, "timed out {}", t.phase)?;
+                if let Some(limit) = t.limit {
+                    write!(f, " ({limit:?})")?;
+                }
+                if !t.detail.is_empty() {
+                    write!(f, ": {}", t.detail)?;
+                }
+            }
+            Kind::NoResults => f.write_str("no row came back, exactly one was asked for")?,
+            Kind::MultipleResults => f.write_str("more than one row came back, exactly one was asked for")?,
+            Kind::User => f.write_str("the transaction's function returned an error")?,
+        }
+        if let Some(query) = &self.0.query {
+            query.excerpt(f, self.db_error().and_then(DbError::position))?;
+        }
+        if let Kind::Database(error) = &self.0.kind
+            && let Some(hint) = error.hint()
+        {
+            write!(f, "\n   = hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl QueryContext {
+    /// The place in the program, and the lines of SQL with a caret under the position.
+    fn excerpt(&self, f: &mut fmt::Formatter<'_>, position: Option<u32>) -> fmt::Result {
+        if let Some(location) = self.location {
+            write!(f, "\n  --> {}:{}", location.file(), location.line())?;
+        }
+        let Some(position) = position else {
+            // Without a position the first lines are enough to recognise the statement.
+            let mut lines = self.sql.trim().lines();
+            for line in lines.by_ref().take(3) {
+                write!(f, "\n   | {}", line.trim_end())?;
+            }
+            return if lines.next().is_some() { f.write_str("\n   | …") } else { Ok(()) };
+        };
+        let mut before = usize::try_from(position).unwrap_or(usize::MAX).saturating_sub(1);
+        for line in self.sql.split('\n') {
+            let length = line.chars().count();
+            if before <= length {
+                let rest: Vec<char> = line.chars().skip(before).collect();
+                let width = token_width(&rest);
+                write!(f, "\n   | {}\n   | {:before$}{:^<width$}", line.trim_end(), "", "")?;
+                return Ok(());
+            }
+            before -= length + 1;
+        }
+        Ok(())
+    }
+}
+
+/// How many characters the caret underlines: the word, the quoted name, or one character.
+fn token_width(rest: &[char]) -> usize {
+    let width = match rest.first() {
+        Some(&quote @ ('"' | '\'')) => rest.iter().skip(1).position(|c| *c == quote).map_or(1, |at| at + 2),
+        _ => rest.iter().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$')).count(),
+    };
+    width.max(1)
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What `unwrap` and a failing `main` show: the whole chain.
+        write!(f, "{self}")?;
+        let mut source = self.source();
+        while let Some(cause) = source {
+            write!(f, "\ncaused by: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn undefined_column() -> Error {
+        Error::database(DbError {
+            severity: "ERROR".into(),
+            code: "42703".into(),
+            message: "column \"nmae\" does not exist".into(),
+            detail: Some("a value".into()),
+            hint: Some("Perhaps you meant to reference the column \"customers.name\".".into()),
+            position: Some(12),
+            ..DbError::default()
+        })
+    }
+
+    #[test]
+    fn a_failing_query_prints_like_a_compiler_error() {
+        let query = QueryContext {
+            sql: "SELECT id, nmae FROM customers WHERE id = :id".into(),
+            name: Some("get_customer"),
+            location: None,
+        };
+        assert_eq!(
+            undefined_column().in_query(&query).to_string(),
+            "query get_customer failed: column \"nmae\" does not exist [42703 undefined_column]\n   \
+             | SELECT id, nmae FROM customers WHERE id = :id\n   \
+             |            ^^^^\n   \
+             = hint: Perhaps you meant to reference the column \"customers.name\"."
+        );
+    }
+
+    #[test]
+    fn the_caret_finds_its_line_and_counts_characters_not_bytes() {
+        let query = QueryContext { sql: "SELECT 'äöü'\n  , nmae".into(), name: None, location: None };
+        let mut error = undefined_column();
+        if let Kind::Database(e) = &mut error.0.kind {
+            e.position = Some(18);
+            e.hint = None;
+        }
+        assert!(error.in_query(&query).to_string().ends_with("\n   |   , nmae\n   |     ^^^^"));
+    }
+
+    #[test]
+    fn the_server_error_is_found_through_the_chain() {
+        let outer = Error::commit("rolled back", Outcome::RolledBack).caused_by(undefined_column());
+        assert_eq!(outer.sqlstate(), Some("42703"));
+        assert_eq!(outer.duplicate().sqlstate(), Some("42703"));
+        assert!(!format!("{outer:?}").contains("a value"), "detail may hold values of rows");
+    }
+
+    #[test]
+    fn an_error_is_one_pointer() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+}
