@@ -1,0 +1,181 @@
+//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, from_row, params, protocol, row, slot.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Connection;
+use super::slot::Claim;
+use super::statement::Statement;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::from_row::FromRow;
+use crate::params::Params;
+use crate::protocol::decode::Messages;
+use crate::protocol::encode;
+use crate::protocol::session::{Reply, Status};
+use crate::row::RowReader;
+
+/// How many rows a chunk has if nobody says.
+pub(crate) const CHUNK: u32 = 256;
+
+/// A named portal and the rows of it that have arrived. The next chunk is asked for when the last one comes, before
+/// it is eaten.
+///
+/// The connection is passed to each call, because a cursor may live beside the lease that it reads from. Named, because
+/// the unnamed portal ends silently when somebody else uses it.
+pub(crate) struct Cursor {
+    statement: Arc<Statement>,
+    reader: RowReader,
+    portal: String,
+    rows: i32,
+    /// Without a transaction a Sync would end the portal: chunks are asked for with Flush.
+    bare: bool,
+    chunk: Bytes,
+    at: usize,
+    next: Option<Claim>,
+    closed: bool,
+}
+
+impl Cursor {
+    /// Starts the statement. `rows` is the size of a chunk; 0 asks for all rows at once, which allows a parallel plan
+    /// and holds the whole result in memory.
+    pub(crate) fn open(
+        connection: &Connection,
+        sql: &str,
+        params: &dyn Params,
+        rows: u32,
+        deadline: Deadline,
+    ) -> Result<Cursor> {
+        connection.refuse_while_streaming()?;
+        connection.with_statement(sql, deadline, |statement| {
+            if !statement.returns_rows {
+                return Err(Error::usage("the statement returns no rows: use run()"));
+            }
+            Cursor::start(connection, statement, params, rows, deadline)
+        })
+    }
+
+    fn start(
+        connection: &Connection,
+        statement: &Arc<Statement>,
+        params: &dyn Params,
+        rows: u32,
+        deadline: Deadline,
+    ) -> Result<Cursor> {
+        let bare = rows > 0 && connection.link.status() == Status::Idle;
+        let portal = if rows == 0 { String::new() } else { connection.link.new_portal() };
+        let rows = i32::try_from(rows).unwrap_or(i32::MAX);
+        let mut cursor = Cursor {
+            statement: statement.clone(),
+            reader: RowReader::new(statement.columns.clone()),
+            portal,
+            rows,
+            bare,
+            chunk: Bytes::new(),
+            at: 0,
+            next: None,
+            closed: true,
+        };
+        let exchange = if bare { encode::EXECUTE_FIRST } else { encode::EXECUTE };
+        let claim = connection.submit(exchange, deadline, None, |encoder| {
+            encoder.bind(&cursor.portal, &cursor.statement.name, &cursor.statement.params, params)?;
+            encoder.execute(&cursor.portal, rows)?;
+            if bare { encoder.flush() } else { encoder.sync() }
+            Ok(())
+        })?;
+        cursor.closed = false;
+        connection.streaming.set(bare);
+        // From here on whatever fails, a cancel included, must close the cursor.
+        let mut guard = CloseOnDrop { cursor: Some(cursor), connection };
+        let reply = connection.wait(claim, deadline)?;
+        if let Some(cursor) = &mut guard.cursor {
+            cursor.receive(connection, reply, deadline)?;
+        }
+        guard.cursor.take().ok_or_else(|| Error::usage("the cursor is closed"))
+    }
+
+    /// The next row; waits for the next chunk if need be.
+    pub(crate) fn next<T: FromRow>(
+        &mut self,
+        connection: &Connection,
+        plan: &T::Plan,
+        deadline: impl Fn() -> Deadline,
+    ) -> Result<Option<T>> {
+        loop {
+            let mut messages = Messages::resume(&self.chunk, self.at);
+            let row = messages.by_ref().find(|(tag, _)| *tag == b'D');
+            self.at = messages.position();
+            if let Some((_, body)) = row {
+                let row = connection.believe(self.reader.read(&self.chunk, body))?;
+                return T::from_row(plan, &row).map(Some);
+            }
+            let Some(claim) = self.next.take() else {
+                self.close(connection);
+                return Ok(None);
+            };
+            let deadline = deadline();
+            let reply = connection.wait(claim, deadline)?;
+            self.receive(connection, reply, deadline)?;
+        }
+    }
+
+    pub(crate) fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// Takes a chunk and asks for the one behind it.
+    fn receive(&mut self, connection: &Connection, reply: Reply, deadline: Deadline) -> Result<()> {
+        connection.check(&reply)?;
+        let suspended = Messages::new(&reply.bytes).any(|(tag, _)| tag == b's');
+        self.chunk = reply.bytes;
+        self.at = 0;
+        if suspended {
+            let exchange = if self.bare { encode::EXECUTE_NEXT } else { encode::EXECUTE_NEXT_AND_SYNC };
+            let claim = connection.submit(exchange, deadline, None, |encoder| {
+                encoder.execute(&self.portal, self.rows)?;
+                if self.bare { encoder.flush() } else { encoder.sync() }
+                Ok(())
+            })?;
+            self.next = Some(claim);
+        }
+        Ok(())
+    }
+
+    /// Ends the portal without reading the rest; does not wait.
+    pub(crate) fn close(&mut self, connection: &Connection) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.next = None;
+        if self.bare {
+            connection.streaming.set(false);
+            // Ends the implicit transaction and the portal with it.
+            connection.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
+        } else if !self.portal.is_empty() {
+            let mut bytes = connection.scratch.take();
+            bytes.clear();
+            let mut encoder = encode::Encoder::new(&mut bytes, usize::MAX);
+            // A name of ours: it cannot fail.
+            let _ = encoder.close_portal(&self.portal);
+            encoder.sync();
+            drop(encoder);
+            connection.link.post_and_forget(&bytes, encode::CLOSE);
+            connection.scratch.set(bytes);
+        }
+    }
+}
+
+/// Closes a cursor that did not come into being.
+struct CloseOnDrop<'c> {
+    cursor: Option<Cursor>,
+    connection: &'c Connection,
+}
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.close(self.connection);
+        }
+    }
+}

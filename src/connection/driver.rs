@@ -1,0 +1,173 @@
+//! The one coroutine that touches the socket. Uses: coro, deadline, error, link, net, protocol.
+//!
+//! It is never cancelled (its handle goes nowhere) and waits only in `Socket::wait`. It writes what callers queued,
+//! reads what the server sends, and so notices the end of an idle connection before anybody borrows it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+
+use super::link::{Link, Order};
+use crate::coro::Waiter;
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome};
+use crate::net::Ready;
+use crate::protocol::encode::TERMINATE_BYTES;
+
+/// What one read asks for at first; replies that fill it make it grow.
+const READ: usize = 8 * 1024;
+/// What one read asks for at most.
+const READ_MOST: usize = 64 * 1024;
+/// An idle connection keeps no buffer beyond this.
+const KEEP: usize = 4 * 1024;
+/// The server takes no bytes for so long: it is given up.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Drives the connection until it ends. `input` holds what arrived behind the start-up.
+pub(super) fn drive(link: &Arc<Link>, input: BytesMut) {
+    let mut driver = Driver {
+        link,
+        input,
+        writing: BytesMut::new(),
+        sent: 0,
+        chunk: vec![0; READ],
+        woken: Vec::new(),
+        ready: Ready { readable: true, writable: true, hung_up: false },
+        stuck: None,
+        broken: None,
+    };
+    let error = driver.run();
+    link.die(error, driver.sent);
+}
+
+struct Driver<'l> {
+    link: &'l Arc<Link>,
+    /// Arrived and not yet a whole reply.
+    input: BytesMut,
+    /// Taken from the session and not yet taken by the kernel.
+    writing: BytesMut,
+    /// Bytes that the kernel has taken.
+    sent: u64,
+    chunk: Vec<u8>,
+    woken: Vec<Waiter>,
+    /// What the socket is ready for: events come once per change (epoll's edge-triggered mode).
+    ready: Ready,
+    /// The kernel has taken nothing since `WRITE_LIMIT` before this.
+    stuck: Option<Deadline>,
+    /// Writing failed: the server may have said why before it closed, so what it sent is read to the end.
+    broken: Option<io::Error>,
+}
+
+impl Driver<'_> {
+    /// Returns why the connection ended.
+    fn run(&mut self) -> Error {
+        if !self.input.is_empty()
+            && let Err(error) = self.feed()
+        {
+            return error;
+        }
+        loop {
+            let order = self.link.take_output(&mut self.writing);
+            if order == Order::Leave {
+                return Error::closed("the connection was closed", Outcome::NotSent);
+            }
+            self.write();
+            if order == Order::SayGoodbye && self.writing.is_empty() {
+                // Best effort: the session ends either way.
+                let _ = self.link.socket.write(TERMINATE_BYTES);
+                return Error::closed("the connection was closed by this program", Outcome::NotSent);
+            }
+            if self.ready.readable {
+                if let Err(error) = self.read() {
+                    return error;
+                }
+                continue;
+            }
+            if !self.writing.is_empty() && self.stuck.is_none() {
+                let deadline = Deadline::after(WRITE_LIMIT);
+                self.stuck = Some(deadline);
+                self.link.await_room(deadline);
+            }
+            let now = self.link.socket.wait();
+            self.ready.readable |= now.readable;
+            self.ready.writable |= now.writable;
+            self.ready.hung_up |= now.hung_up;
+        }
+    }
+
+    fn write(&mut self) {
+        let before = self.sent;
+        while self.ready.writable && !self.writing.is_empty() {
+            match self.link.socket.write(&self.writing) {
+                Ok(count) => {
+                    self.writing.advance(count);
+                    self.sent += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.broken = Some(error);
+                    self.ready = Ready { readable: true, writable: false, hung_up: true };
+                }
+            }
+        }
+        if self.sent > before && self.stuck.take().is_some() {
+            self.link.await_room(Deadline::NEVER);
+        }
+        if self.writing.is_empty() && self.writing.capacity() > KEEP {
+            self.writing = BytesMut::new();
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Error> {
+        match self.link.socket.read(&mut self.chunk) {
+            Ok(0) => return Err(Error::closed("the server closed the connection", Outcome::NotSent)),
+            Ok(count) => {
+                // Less than asked for: nothing is left (epoll(7), "Questions and answers", 9), unless the end
+                // of the stream waits behind it.
+                self.ready.readable = self.ready.hung_up || count == self.chunk.len();
+                if self.input.capacity() - self.input.len() < count {
+                    self.input.reserve(count.max(KEEP));
+                }
+                self.input.extend_from_slice(&self.chunk[..count]);
+                if count == self.chunk.len() && count < READ_MOST {
+                    self.chunk = vec![0; count * 2];
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.ready.readable = false;
+                return self.broken.take().map_or(Ok(()), |error| Err(lost(&error)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(lost(&error)),
+        }
+        self.feed()?;
+        if self.input.is_empty() {
+            self.shrink();
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self) -> Result<(), Error> {
+        let result = self.link.feed(&mut self.input, &mut self.woken);
+        self.woken.drain(..).for_each(|waiter| waiter.wake());
+        result
+    }
+
+    /// Nothing half-read is left: gives back what a large reply made grow.
+    fn shrink(&mut self) {
+        if self.chunk.len() > READ && !self.ready.readable {
+            self.chunk = vec![0; READ];
+        }
+        // The room behind the last reply is a part of that reply's allocation, and keeps the whole alive.
+        if self.input.capacity() > KEEP {
+            self.input = BytesMut::new();
+        }
+    }
+}
+
+fn lost(error: &io::Error) -> Error {
+    Error::closed("the connection was lost", Outcome::NotSent).caused_by(error.to_string())
+}

@@ -1,0 +1,435 @@
+//! What the driver, the callers and the keeper share of one connection.
+//! Uses: config, deadline, error, keeper, net, protocol, slot, statement, types.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+
+use super::slot::{Claim, Slot};
+use super::statement::Statements;
+use super::types::Types;
+use crate::coro::Waiter;
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome, Result};
+use crate::keeper::{self, Sweep};
+use crate::net::Socket;
+use crate::protocol::authenticate::Entered;
+use crate::protocol::encode::{self, Encoder};
+use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
+use crate::protocol::{decode, session};
+
+/// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
+pub(crate) struct Link {
+    pub(crate) socket: Socket,
+    pub(crate) entered: Entered,
+    pub(crate) types: Arc<Types>,
+    /// The longest message either way, in bytes.
+    limit: usize,
+    state: Mutex<State>,
+    observer: OnceLock<Box<dyn Observer>>,
+    portals: AtomicU64,
+}
+
+/// Whoever lends this connection wants to know of it. Called without locks; must not wait.
+pub(crate) trait Observer: Send + Sync {
+    /// The connection is dead.
+    fn broke(&self, error: &Error);
+    /// The clean-up that was asked for is done: the session is idle outside a transaction.
+    fn cleaned(&self);
+}
+
+pub(super) struct State {
+    pub(super) session: Session<Ticket>,
+    pub(super) statements: Statements,
+    /// The driver has been woken and has not looked since.
+    signalled: bool,
+    /// Bytes that the driver has taken to send.
+    taken: u64,
+    /// Say goodbye when nothing is outstanding; at the deadline go without.
+    ending: Option<Deadline>,
+    /// Bring the session back to idle until then.
+    clean_up: Option<CleanUp>,
+    /// The driver waits for the kernel to take bytes, until then.
+    write_deadline: Deadline,
+    dead: Option<Error>,
+}
+
+struct CleanUp {
+    deadline: Deadline,
+    rolled_back: bool,
+}
+
+/// What a caller files with its request.
+pub(super) struct Ticket {
+    /// Where the reply goes; nobody wants it if none.
+    slot: Option<Arc<Slot>>,
+    deadline: Deadline,
+    /// The statement that the request parses, to be closed if its owner gives up.
+    statement: Option<String>,
+    parsed: bool,
+}
+
+impl Link {
+    pub(crate) fn new(
+        socket: Socket,
+        entered: Entered,
+        types: Arc<Types>,
+        limit: usize,
+        statement_capacity: usize,
+    ) -> Arc<Link> {
+        let link = Arc::new(Link {
+            socket,
+            entered,
+            types,
+            limit,
+            state: Mutex::new(State {
+                session: Session::new(limit),
+                statements: Statements::new(statement_capacity),
+                signalled: false,
+                taken: 0,
+                ending: None,
+                clean_up: None,
+                write_deadline: Deadline::NEVER,
+                dead: None,
+            }),
+            observer: OnceLock::new(),
+            portals: AtomicU64::new(0),
+        });
+        keeper::watch(Arc::downgrade(&(link.clone() as Arc<dyn Sweep>)));
+        link
+    }
+
+    /// Who is told of its death from now on. Tells at once if it has died already.
+    pub(crate) fn observe(&self, observer: Box<dyn Observer>) {
+        let observer = self.observer.get_or_init(|| observer);
+        let dead = self.state.lock().dead.as_ref().map(Error::duplicate);
+        if let Some(error) = dead {
+            observer.broke(&error);
+        }
+    }
+
+    /// A name that no portal of this session has had.
+    pub(super) fn new_portal(&self) -> String {
+        format!("p{}", self.portals.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.state.lock().session.status()
+    }
+
+    /// Why it died, if it has.
+    pub(crate) fn death(&self) -> Option<Error> {
+        self.state.lock().dead.as_ref().map(Error::duplicate)
+    }
+
+    /// Whether it may be lent: alive, idle outside a transaction, nothing outstanding.
+    pub(crate) fn fitness(&self) -> Fitness {
+        let state = self.state.lock();
+        if state.dead.is_some() || state.ending.is_some() {
+            Fitness::Broken
+        } else if state.session.is_quiet() && state.session.status() == Status::Idle {
+            Fitness::Clean
+        } else {
+            Fitness::Dirty
+        }
+    }
+
+    pub(super) fn with_statements<R>(&self, with: impl FnOnce(&mut Statements) -> R) -> R {
+        with(&mut self.state.lock().statements)
+    }
+
+    /// Queues a request and wakes the driver. The bytes are those of whole messages.
+    pub(super) fn submit(
+        &self,
+        bytes: &[u8],
+        exchange: Exchange,
+        deadline: Deadline,
+        statement: Option<String>,
+    ) -> Result<Claim> {
+        let slot = Slot::new();
+        let claim = Claim(slot.clone());
+        self.post(bytes, exchange, Ticket { slot: Some(slot), deadline, statement, parsed: false })?;
+        Ok(claim)
+    }
+
+    /// Queues a request whose reply nobody waits for. Does not wait: may be called in `Drop`.
+    pub(super) fn post_and_forget(&self, bytes: &[u8], exchange: Exchange) {
+        let ticket = Ticket { slot: None, deadline: Deadline::NEVER, statement: None, parsed: false };
+        // Dead, or passed over: there is nothing left to be done on that session.
+        let _ = self.post(bytes, exchange, ticket);
+    }
+
+    fn post(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
+        let deadline = ticket.deadline;
+        let mut state = self.state.lock();
+        if let Some(error) = &state.dead {
+            let cause = error.duplicate();
+            drop(state);
+            return Err(Error::closed("the connection is closed", Outcome::NotSent).caused_by(cause));
+        }
+        if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
+            drop(state);
+            let skipped = Reply { bytes: bytes::Bytes::new(), end: session::End::Skipped };
+            ticket.slot.and_then(|slot| slot.fill(Ok(skipped))).inspect(Waiter::wake);
+            return Ok(());
+        }
+        let asleep = !std::mem::replace(&mut state.signalled, true);
+        let covered = keeper::covers(deadline);
+        drop(state);
+        if asleep {
+            self.socket.waker().wakeup();
+        }
+        if !covered {
+            keeper::nudge(deadline);
+        }
+        Ok(())
+    }
+
+    /// Asks the driver to say goodbye, at the latest at the deadline. Does not wait.
+    pub(crate) fn end(&self, deadline: Deadline) {
+        self.ask(deadline, |state| state.ending = Some(deadline));
+    }
+
+    /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. The observer
+    /// hears of the success, or of the end of the connection at the deadline. Does not wait.
+    pub(crate) fn clean_up(&self, deadline: Deadline) {
+        self.ask(deadline, |state| state.clean_up = Some(CleanUp { deadline, rolled_back: false }));
+    }
+
+    fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        state.signalled = true;
+        let covered = keeper::covers(deadline);
+        drop(state);
+        self.socket.waker().wakeup();
+        if !covered {
+            keeper::nudge(deadline);
+        }
+    }
+
+    /// Ends it at once, without a goodbye: whoever waits gets the error. Does not wait.
+    pub(crate) fn kill(&self, error: Error) {
+        let taken = self.state.lock().taken;
+        self.die(error, taken);
+        self.socket.waker().wakeup();
+    }
+
+    /// The end: everybody who waits is told, each with whether its request had left.
+    pub(super) fn die(&self, error: Error, sent: u64) {
+        let mut woken = Vec::new();
+        {
+            let mut state = self.state.lock();
+            if state.dead.is_some() {
+                return;
+            }
+            for (ticket, left) in state.session.abandon(sent) {
+                let outcome = if left { Outcome::Unknown } else { Outcome::NotSent };
+                let message = if left {
+                    "the connection was lost before the reply came; the statement may have taken effect"
+                } else {
+                    "the connection was lost before the statement was sent"
+                };
+                let lost = Error::closed(message, outcome).caused_by(error.duplicate());
+                woken.extend(ticket.slot.and_then(|slot| slot.fill(Err(lost))));
+            }
+            state.dead = Some(error.duplicate());
+        }
+        self.socket.shut_down();
+        woken.iter().for_each(Waiter::wake);
+        if let Some(observer) = self.observer.get() {
+            observer.broke(&error);
+        }
+    }
+
+    /// For the driver: what to do next, with the bytes to send moved over.
+    pub(super) fn take_output(&self, writing: &mut BytesMut) -> Order {
+        let mut state = self.state.lock();
+        state.signalled = false;
+        if state.dead.is_some() {
+            return Order::Leave;
+        }
+        let cleaned = state.advance_clean_up();
+        let State { session, taken, .. } = &mut *state;
+        let output = session.output();
+        *taken += output.len() as u64;
+        encode::take(output, writing);
+        let leaving = state.ending.is_some() && !state.session.is_waiting();
+        drop(state);
+        if cleaned && let Some(observer) = self.observer.get() {
+            observer.cleaned();
+        }
+        if leaving { Order::SayGoodbye } else { Order::Drive }
+    }
+
+    /// For the driver: feeds what has arrived.
+    pub(super) fn feed(&self, input: &mut BytesMut, woken: &mut Vec<Waiter>) -> Result<(), Error> {
+        let mut notices = Notices::default();
+        let result = {
+            let mut state = self.state.lock();
+            let State { session, statements, .. } = &mut *state;
+            session.feed(input, &mut Filing { statements, woken, notices: &mut notices })
+        };
+        notices.log();
+        result.map_err(|fatal| match fatal {
+            Fatal::Violation(violation) => Error::protocol(violation.to_string()),
+            Fatal::Farewell(body) => Error::closed("the server ended the session", Outcome::NotSent)
+                .caused_by(Error::database(decode::error_fields(&body))),
+        })
+    }
+
+    /// For the driver: the kernel takes no more bytes for now; by then it must have.
+    pub(super) fn await_room(&self, deadline: Deadline) {
+        let mut state = self.state.lock();
+        state.write_deadline = deadline;
+        let covered = keeper::covers(deadline);
+        drop(state);
+        if !covered {
+            keeper::nudge(deadline);
+        }
+    }
+}
+
+/// What a returned connection is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fitness {
+    Clean,
+    Dirty,
+    Broken,
+}
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Drive,
+    SayGoodbye,
+    Leave,
+}
+
+impl State {
+    /// Takes the next step of a clean-up: finish what is outstanding, close the sequence, then the transaction.
+    /// Whether that was the last.
+    fn advance_clean_up(&mut self) -> bool {
+        let Some(clean_up) = &mut self.clean_up else { return false };
+        if self.session.is_waiting() {
+            return false;
+        }
+        let ticket = Ticket { slot: None, deadline: Deadline::NEVER, statement: None, parsed: false };
+        if self.session.is_unsynced() {
+            let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
+        } else if self.session.status() == Status::Idle {
+            self.clean_up = None;
+            return true;
+        } else if !std::mem::replace(&mut clean_up.rolled_back, true) {
+            let mut rollback = BytesMut::new();
+            // A constant text: it cannot fail.
+            let _ = Encoder::new(&mut rollback, usize::MAX).query("ROLLBACK");
+            let _ = self.session.submit(&rollback, encode::SIMPLE, ticket);
+        }
+        false
+    }
+}
+
+impl Sweep for Link {
+    fn sweep(&self, now: Instant) -> Deadline {
+        let mut woken = Vec::new();
+        let mut next = Deadline::NEVER;
+        let overdue = {
+            let state = self.state.lock();
+            if state.dead.is_some() {
+                return Deadline::NEVER;
+            }
+            for ticket in state.session.waiting() {
+                match &ticket.slot {
+                    Some(slot) if slot.is_wanted() => {
+                        if ticket.deadline.passed(now) {
+                            woken.extend(slot.expire());
+                        } else {
+                            next = next.min(ticket.deadline);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            let limits = [
+                (state.write_deadline, "the server took no bytes for too long"),
+                (state.clean_up.as_ref().map_or(Deadline::NEVER, |c| c.deadline), "its clean-up took too long"),
+                (state.ending.unwrap_or(Deadline::NEVER), "its work was not done when the close deadline passed"),
+            ];
+            next = limits.iter().fold(next, |next, (deadline, _)| next.min(*deadline));
+            limits.iter().find(|(deadline, _)| deadline.passed(now)).map(|(_, reason)| *reason)
+        };
+        woken.iter().for_each(Waiter::wake);
+        if let Some(reason) = overdue {
+            self.kill(Error::closed(format!("the connection was closed: {reason}"), Outcome::Unknown));
+            return Deadline::NEVER;
+        }
+        next
+    }
+}
+
+/// Takes what a feed brings forth.
+struct Filing<'f> {
+    statements: &'f mut Statements,
+    woken: &'f mut Vec<Waiter>,
+    notices: &'f mut Notices,
+}
+
+impl Sink<Ticket> for Filing<'_> {
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        let wanted = ticket.slot.as_ref().is_some_and(|slot| slot.is_wanted());
+        if ticket.parsed
+            && !(wanted && reply.end == session::End::Complete)
+            && let Some(name) = ticket.statement
+        {
+            self.statements.orphan(name);
+        }
+        self.woken.extend(ticket.slot.and_then(|slot| slot.fill(Ok(reply))));
+    }
+
+    fn parsed(&mut self, ticket: &mut Ticket) {
+        ticket.parsed = true;
+    }
+
+    fn wanted(&self, ticket: &Ticket) -> bool {
+        ticket.slot.as_ref().is_some_and(|slot| slot.is_wanted())
+    }
+
+    fn notice(&mut self, body: &[u8]) {
+        self.notices.keep(body);
+    }
+
+    fn notification(&mut self, _: &[u8]) {
+        // Listening has an interface of its own; on a pooled connection there is nobody to tell.
+    }
+
+    fn parameter(&mut self, _: &[u8]) {}
+}
+
+/// Notices, logged once no lock is held: the logger is user code.
+#[derive(Default)]
+struct Notices(Vec<crate::error::DbError>);
+
+impl Notices {
+    /// One feed keeps at most so many; a server that floods us is not worth the memory.
+    const MOST: usize = 64;
+
+    fn keep(&mut self, body: &[u8]) {
+        if self.0.len() < Notices::MOST && log::log_enabled!(target: "maypole::notice", log::Level::Info) {
+            self.0.push(decode::error_fields(body));
+        }
+    }
+
+    fn log(self) {
+        for notice in self.0 {
+            log::info!(target: "maypole::notice", "{}: {notice}", notice.severity());
+        }
+    }
+}

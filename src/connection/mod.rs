@@ -1,0 +1,287 @@
+//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, link, params, protocol, statement.
+
+mod answer;
+mod cursor;
+mod driver;
+mod link;
+mod open;
+mod slot;
+mod statement;
+mod types;
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+pub(crate) use answer::Answer;
+pub(crate) use cursor::Cursor;
+pub(crate) use link::{Fitness, Link, Observer};
+pub(crate) use open::open;
+pub(crate) use statement::Statement;
+pub(crate) use types::Types;
+
+use crate::columns::{Column, Columns};
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome, Phase, Result};
+use crate::params::Params;
+use crate::protocol::decode::{self, Messages};
+use crate::protocol::encode::{self, Encoder};
+use crate::protocol::session::{End, Exchange, Reply, Status, Step};
+use slot::{Claim, Waited};
+
+/// A session with the server, owned by one coroutine at a time.
+///
+/// A [`Lease`](crate::Lease) dereferences to it. It may move to another coroutine or thread, but is not shared: replies
+/// belong to whoever asked.
+pub struct Connection {
+    link: Arc<Link>,
+    /// Where requests are encoded; taken out while in use, so that a `ToSql` may do as it likes.
+    scratch: Cell<BytesMut>,
+    /// A cursor without a transaction is open: any Sync would end it.
+    streaming: Cell<bool>,
+    /// How long a reply may take.
+    timeout: Option<Duration>,
+    _not_sync: PhantomData<Cell<()>>,
+}
+
+/// A scratch buffer that grew beyond this is not kept.
+const KEEP: usize = 8 * 1024;
+
+impl Connection {
+    pub(crate) fn new(link: Arc<Link>, timeout: Option<Duration>) -> Connection {
+        Connection {
+            link,
+            scratch: Cell::default(),
+            streaming: Cell::new(false),
+            timeout,
+            _not_sync: PhantomData,
+        }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The process number of the server's backend, as `pg_backend_pid()` tells it.
+    pub fn process_id(&self) -> i32 {
+        self.link.entered.process
+    }
+
+    /// The server's version, such as `15.4`.
+    pub fn server_version(&self) -> &str {
+        &self.link.entered.server_version
+    }
+
+    /// Whether the session is in a transaction, a failed one included, by the server's last word.
+    pub fn in_transaction(&self) -> bool {
+        self.link.status() != Status::Idle
+    }
+
+    /// Runs several statements, separated by semicolons, in one round trip and atomically: PostgreSQL wraps them into
+    /// one transaction unless they contain their own BEGIN and COMMIT. Results are thrown away.
+    ///
+    /// Never put values into the text: there is no escaping here. Use [`query`](Connection::query) with parameters.
+    ///
+    /// # Errors
+    ///
+    /// If a statement fails (then none has had an effect), the connection is lost, or the time limit passes.
+    pub fn script(&self, text: &str) -> Result<()> {
+        self.simple(text).map(|_| ())
+    }
+
+    /// Runs statements by the simple protocol; the last command tag.
+    pub(crate) fn simple(&self, text: &str) -> Result<String> {
+        self.refuse_while_streaming()?;
+        let deadline = Deadline::after(self.timeout);
+        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text))?;
+        self.check(&reply)?;
+        let tag = Messages::new(&reply.bytes).filter(|(tag, _)| *tag == b'C').last();
+        Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
+    }
+
+    /// Runs one statement and waits for the whole of its result.
+    pub(crate) fn run(&self, sql: &str, params: &dyn Params, deadline: Deadline) -> Result<Answer> {
+        self.refuse_while_streaming()?;
+        self.with_statement(sql, deadline, |statement| {
+            let reply = self.ask(encode::EXECUTE, deadline, |encoder| {
+                encoder.bind("", &statement.name, &statement.params, params)?;
+                encoder.execute("", 0)?;
+                encoder.sync();
+                Ok(())
+            })?;
+            self.check(&reply)?;
+            Ok(Answer::new(self.link.clone(), statement.clone(), reply.bytes))
+        })
+    }
+
+    /// Does something with the prepared statement of this text. If the server has forgotten it, or its plan does not
+    /// fit any more, it is prepared once more; inside a transaction, which has failed by then, it is only forgotten.
+    fn with_statement<R>(
+        &self,
+        sql: &str,
+        deadline: Deadline,
+        mut act: impl FnMut(&Arc<Statement>) -> Result<R>,
+    ) -> Result<R> {
+        let known = self.link.with_statements(|statements| statements.get(sql));
+        let fresh = known.is_none();
+        let statement = match known {
+            Some(statement) => statement,
+            None => self.prepare(sql, deadline)?,
+        };
+        match act(&statement) {
+            Err(error) if is_stale(&error) => {
+                self.link.with_statements(|statements| statements.forget(sql));
+                if fresh || self.in_transaction() {
+                    return Err(error);
+                }
+                act(&self.prepare(sql, deadline)?)
+            }
+            result => result,
+        }
+    }
+
+    /// Parses and describes a statement, and remembers it.
+    fn prepare(&self, sql: &str, deadline: Deadline) -> Result<Arc<Statement>> {
+        let (name, closes) = self.link.with_statements(|statements| statements.begin());
+        let mut steps = vec![Step::Close; closes.len()];
+        steps.extend([Step::Parse, Step::Describe, Step::Sync]);
+        let claim = self.submit(Exchange::new(&steps), deadline, Some(name.clone()), |encoder| {
+            for close in &closes {
+                encoder.close_statement(close)?;
+            }
+            encoder.parse(&name, sql, &[])?;
+            encoder.describe_statement(&name)?;
+            encoder.sync();
+            Ok(())
+        })?;
+        let reply = self.wait(claim, deadline)?;
+        self.check(&reply)?;
+        let described = self.describe(name.clone(), &reply, deadline);
+        match described {
+            Ok(statement) => {
+                let statement = Arc::new(statement);
+                self.link.with_statements(|statements| statements.insert(sql, statement.clone()));
+                Ok(statement)
+            }
+            Err(error) => {
+                self.link.with_statements(|statements| statements.orphan(name));
+                Err(error)
+            }
+        }
+    }
+
+    fn describe(&self, name: String, reply: &Reply, deadline: Deadline) -> Result<Statement> {
+        let mut params = Vec::new();
+        let mut columns = Vec::new();
+        let mut returns_rows = false;
+        for (tag, body) in Messages::new(&reply.bytes) {
+            let body = &reply.bytes[body];
+            match tag {
+                b't' => params = self.believe(decode::parameter_description(body))?,
+                b'T' => {
+                    columns = self.believe(decode::row_description(body))?;
+                    returns_rows = true;
+                }
+                _ => {}
+            }
+        }
+        let resolve = |oid| self.link.types.resolve(self, oid, deadline);
+        let params = params.into_iter().map(resolve).collect::<Result<_>>()?;
+        let columns = columns.into_iter().map(|field| Ok(Column::new(field.name, resolve(field.type_oid)?)));
+        let columns = Arc::new(Columns::new(columns.collect::<Result<_>>()?));
+        Ok(Statement { name, params, columns, returns_rows })
+    }
+
+    /// Sends a request and waits for its reply.
+    fn ask(
+        &self,
+        exchange: Exchange,
+        deadline: Deadline,
+        encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
+    ) -> Result<Reply> {
+        let claim = self.submit(exchange, deadline, None, encode)?;
+        self.wait(claim, deadline)
+    }
+
+    fn submit(
+        &self,
+        exchange: Exchange,
+        deadline: Deadline,
+        statement: Option<String>,
+        encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
+    ) -> Result<Claim> {
+        let mut scratch = self.scratch.take();
+        scratch.clear();
+        // User code encodes values here: no lock is held.
+        encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
+        let claim = self.link.submit(&scratch, exchange, deadline, statement);
+        if scratch.capacity() <= KEEP {
+            self.scratch.set(scratch);
+        }
+        claim
+    }
+
+    fn wait(&self, claim: Claim, deadline: Deadline) -> Result<Reply> {
+        match claim.wait() {
+            Waited::Reply(reply) => reply,
+            Waited::Overdue => {
+                debug_assert!(!deadline.is_never(), "only deadlines expire");
+                let detail = "the statement was sent and may still take effect; its reply will be thrown away";
+                Err(Error::timeout(Phase::Query, self.timeout, detail, Outcome::Unknown))
+            }
+        }
+    }
+
+    /// The error that a reply brought, if it did.
+    fn check(&self, reply: &Reply) -> Result<()> {
+        match reply.end {
+            End::Complete => Ok(()),
+            End::Failed => Err(decode::reply_error(&reply.bytes)),
+            End::Copy => Err(Error::usage("COPY from or to the client cannot be run as a query: it was stopped")),
+            End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
+                .with_outcome(Outcome::RolledBack)),
+        }
+    }
+
+    /// A reply that cannot be read closes the connection.
+    fn believe<R>(&self, read: Result<R>) -> Result<R> {
+        read.inspect_err(|error| self.link.kill(error.duplicate()))
+    }
+
+    fn refuse_while_streaming(&self) -> Result<()> {
+        if self.streaming.get() {
+            return Err(Error::usage(
+                "a stream is open on this connection, and another query would end it: finish or drop the stream \
+                 first, run it inside a transaction, or query through the database, which lends another connection",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("process_id", &self.process_id())
+            .field("server_version", &self.server_version())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The server does not know the statement (26000), or its plan would return other columns than it did (0A000, and
+/// only from this routine: the code alone is too wide).
+fn is_stale(error: &Error) -> bool {
+    error.db_error().is_some_and(|error| match error.code() {
+        "26000" => true,
+        "0A000" => error.routine() == Some("RevalidateCachedQuery"),
+        _ => false,
+    })
+}

@@ -1,0 +1,200 @@
+//! Opening a connection: every endpoint in turn, start-up, authentication; then its coroutine drives it.
+//! Uses: config, coro, deadline, driver, error, keeper, link, net, protocol, types.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+
+use super::driver;
+use super::link::Link;
+use super::types::Types;
+use crate::config::Config;
+use crate::coro;
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome, Phase, Result};
+use crate::keeper;
+use crate::net::{self, Endpoint, Socket};
+use crate::protocol::authenticate::{self, Authenticate, Credentials, Entered, Next};
+use crate::protocol::frame::{self, HEADER, LIMIT_BEFORE_AUTHENTICATION};
+
+/// The driver's stack in bytes: start-up with SCRAM and the user's logger run on it.
+const STACK: usize = 64 * 1024;
+
+/// The oldest server that we support.
+const OLDEST_SERVER: u32 = 13;
+
+/// Starts a coroutine that opens a connection, reports how that went, and drives it until it ends.
+///
+/// Nobody waits for the connect itself: `report` hears of it, and must not wait.
+pub(crate) fn open(
+    config: Arc<Config>,
+    types: Arc<Types>,
+    report: impl FnOnce(Result<Arc<Link>>) + Send + 'static,
+) -> io::Result<()> {
+    coro::spawn_named("maypole driver", STACK, move || match enter(&config, types) {
+        Ok((link, input)) => {
+            report(Ok(link.clone()));
+            driver::drive(&link, input);
+            // Not dropped here: see `Socket`.
+            keeper::bury(link);
+        }
+        Err(error) => report(Err(error)),
+    })?;
+    Ok(())
+}
+
+fn enter(config: &Config, types: Arc<Types>) -> Result<(Arc<Link>, BytesMut)> {
+    let deadline = Deadline::after(config.get_connect_timeout());
+    let endpoints = config.endpoints();
+    let count = endpoints.len();
+    let mut last = Error::config("the configuration names no host");
+    for (at, endpoint) in endpoints.into_iter().enumerate() {
+        let share = deadline.share(Instant::now(), count - at);
+        match enter_at(&endpoint, config, share) {
+            Ok((socket, entered, input)) => {
+                let capacity = config.get_statement_cache_capacity();
+                let link = Link::new(socket, entered, types, config.get_max_message_size(), capacity);
+                return Ok((link, input));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn enter_at(
+    endpoint: &Endpoint,
+    config: &Config,
+    deadline: Deadline,
+) -> Result<(Socket, Entered, BytesMut)> {
+    let socket = net::connect(endpoint, &config.tcp_options(), deadline).map_err(|error| {
+        if error.kind() == io::ErrorKind::TimedOut && deadline.passed(Instant::now()) {
+            return overdue(config, endpoint, "no answer");
+        }
+        Error::connect(format!("no connection to {endpoint}")).caused_by(error)
+    })?;
+    let waker = socket.waker();
+    let _alarm = keeper::alarm(deadline, move || waker.wakeup());
+    let mut wire = Wire { socket, input: BytesMut::new(), deadline };
+    let result = start_up(&mut wire, endpoint, config);
+    match result {
+        Ok(entered) => Ok((wire.socket, entered, wire.input)),
+        Err(error) => {
+            keeper::bury(wire.socket);
+            Err(error)
+        }
+    }
+}
+
+fn start_up(wire: &mut Wire, endpoint: &Endpoint, config: &Config) -> Result<Entered> {
+    let who = Credentials {
+        user: config.get_user(),
+        password: config.get_password(),
+        private: matches!(endpoint, Endpoint::Unix(_)),
+    };
+    let failed = |error: Failure| match error {
+        Failure::Io(error) => Error::connect(format!("the connection to {endpoint} was lost")).caused_by(error),
+        Failure::Overdue => overdue(config, endpoint, "the server did not finish the start-up"),
+        Failure::Refused(error) => error,
+    };
+    let message = authenticate::startup_message(&config.startup_parameters())?;
+    wire.send(message).map_err(failed)?;
+    let mut authenticate = Authenticate::new();
+    loop {
+        let limit =
+            if authenticate.is_entered() { config.get_max_message_size() } else { LIMIT_BEFORE_AUTHENTICATION };
+        let (tag, body) = wire.message(limit).map_err(failed)?;
+        match authenticate.message(tag, &body, &who)? {
+            Next::Read => {}
+            Next::Send(message) => wire.send(message).map_err(failed)?,
+            Next::Hash(scram, challenge) => {
+                let heavy = authenticate::iterations(&challenge)
+                    .is_none_or(|count| count > authenticate::ITERATIONS_ON_COROUTINE);
+                let scram = if heavy {
+                    coro::off_thread("maypole scram", move || authenticate::hash(scram, &challenge))
+                        .map_err(|error| failed(Failure::Io(error)))??
+                } else {
+                    authenticate::hash(scram, &challenge)?
+                };
+                wire.send(authenticate.hashed(scram)?).map_err(failed)?;
+            }
+            Next::Ready(entered) => {
+                check_version(&entered.server_version)?;
+                return Ok(entered);
+            }
+        }
+    }
+}
+
+/// `15.18 (Debian …)`, `17beta1`; a server that does not say (a pooler may not) is taken as it is.
+fn check_version(version: &str) -> Result<()> {
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    match digits.parse::<u32>() {
+        Ok(major) if major < OLDEST_SERVER => Err(Error::connect(format!(
+            "the server is PostgreSQL {major}; maypole needs {OLDEST_SERVER} or later"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn overdue(config: &Config, endpoint: &Endpoint, what: &str) -> Error {
+    let limit = config.get_connect_timeout();
+    Error::timeout(Phase::Connect, limit, format!("{what} from {endpoint}"), Outcome::NotSent)
+}
+
+enum Failure {
+    Io(io::Error),
+    Overdue,
+    Refused(Error),
+}
+
+/// The socket during start-up: this coroutine alone, one message at a time.
+struct Wire {
+    socket: Socket,
+    input: BytesMut,
+    deadline: Deadline,
+}
+
+impl Wire {
+    fn send(&mut self, mut message: BytesMut) -> Result<(), Failure> {
+        while !message.is_empty() {
+            match self.socket.write(&message) {
+                Ok(count) => message.advance(count),
+                Err(error) => self.wait_after(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, limit: usize) -> Result<(u8, BytesMut), Failure> {
+        loop {
+            let whole = frame::next(&self.input, limit)
+                .map_err(|violation| Failure::Refused(Error::protocol(violation.to_string())))?;
+            if let Some(frame) = whole {
+                let mut message = self.input.split_to(frame.length);
+                message.advance(HEADER);
+                return Ok((frame.tag, message));
+            }
+            let mut chunk = [0; 512];
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+                Err(error) => self.wait_after(error)?,
+            }
+        }
+    }
+
+    fn wait_after(&self, error: io::Error) -> Result<(), Failure> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::WouldBlock if self.deadline.passed(Instant::now()) => Err(Failure::Overdue),
+            io::ErrorKind::WouldBlock => {
+                self.socket.wait();
+                Ok(())
+            }
+            _ => Err(Failure::Io(error)),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Prepared statements of one session. Uses: columns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use postgres_types::Type;
+
+use crate::columns::Columns;
+
+/// A statement that the server has parsed for this session.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) name: String,
+    pub(crate) params: Vec<Type>,
+    pub(crate) columns: Arc<Columns>,
+    /// Whether it returns rows at all: a SELECT of no columns does.
+    pub(crate) returns_rows: bool,
+}
+
+/// The statements that a session knows, by their text: bounded, the least recently used goes first.
+///
+/// A statement is remembered from its ParseComplete on and survives a rollback, as it does on the server. Names
+/// are never used twice, so a name that is closed late cannot hit a newer statement.
+pub(crate) struct Statements {
+    known: HashMap<Arc<str>, Known>,
+    capacity: usize,
+    /// Counts uses, for the least recent.
+    uses: u64,
+    names: u64,
+    /// Known to the server and no longer to us.
+    to_close: Vec<String>,
+}
+
+struct Known {
+    statement: Arc<Statement>,
+    used: u64,
+}
+
+/// How many names one exchange closes at most.
+pub(crate) const CLOSES: usize = 4;
+
+impl Statements {
+    pub(crate) fn new(capacity: usize) -> Statements {
+        Statements { known: HashMap::new(), capacity, uses: 0, names: 0, to_close: Vec::new() }
+    }
+
+    pub(crate) fn get(&mut self, sql: &str) -> Option<Arc<Statement>> {
+        self.uses += 1;
+        let known = self.known.get_mut(sql)?;
+        known.used = self.uses;
+        Some(known.statement.clone())
+    }
+
+    /// A name for the next statement, and the names to close in the same exchange.
+    pub(crate) fn begin(&mut self) -> (String, Vec<String>) {
+        while !self.known.is_empty() && self.known.len() >= self.capacity {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(sql, _)| sql.clone());
+            if let Some(known) = oldest.and_then(|sql| self.known.remove(&sql)) {
+                self.to_close.push(known.statement.name.clone());
+            }
+        }
+        self.names += 1;
+        let closes = self.to_close.len().min(CLOSES);
+        (format!("s{}", self.names), self.to_close.drain(..closes).collect())
+    }
+
+    /// Remembers it.
+    pub(crate) fn insert(&mut self, sql: &str, statement: Arc<Statement>) {
+        if self.capacity == 0 {
+            self.to_close.push(statement.name.clone());
+            return;
+        }
+        self.uses += 1;
+        let replaced = self.known.insert(sql.into(), Known { statement, used: self.uses });
+        self.to_close.extend(replaced.map(|known| known.statement.name.clone()));
+    }
+
+    /// Forgets it: the server knows it no more, or its plan does not fit any longer.
+    pub(crate) fn forget(&mut self, sql: &str) {
+        if let Some(known) = self.known.remove(sql) {
+            // To close a statement that is not there is no error.
+            self.to_close.push(known.statement.name.clone());
+        }
+    }
+
+    /// The server parsed this and nobody remembers it.
+    pub(crate) fn orphan(&mut self, name: String) {
+        self.to_close.push(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(name: String) -> Arc<Statement> {
+        Arc::new(Statement { name, params: Vec::new(), columns: Arc::new(Columns::new(Vec::new())), returns_rows: false })
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first_and_is_closed() {
+        let mut statements = Statements::new(2);
+        for sql in ["one", "two"] {
+            let (name, closes) = statements.begin();
+            assert!(closes.is_empty());
+            statements.insert(sql, statement(name));
+        }
+        assert!(statements.get("one").is_some());
+        let (name, closes) = statements.begin();
+        assert_eq!((name.as_str(), closes), ("s3", vec!["s2".to_owned()]));
+        statements.insert("three", statement(name));
+        assert!(statements.get("one").is_some() && statements.get("two").is_none());
+    }
+
+    #[test]
+    fn names_are_never_used_twice_and_orphans_are_closed() {
+        let mut statements = Statements::new(8);
+        let (first, _) = statements.begin();
+        statements.orphan(first.clone());
+        let (second, closes) = statements.begin();
+        assert_ne!(first, second);
+        assert_eq!(closes, vec![first]);
+    }
+}

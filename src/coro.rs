@@ -1,0 +1,161 @@
+//! The one door to may: spawning, waiting, work that would block. Uses: nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, Thread};
+
+use may::coroutine::{self, Builder, Coroutine};
+use parking_lot::Mutex;
+
+pub use may::coroutine::JoinHandle;
+
+/// The stack that [`spawn`] gives a coroutine, in bytes: enough for each operation of maypole and a panic
+/// with its backtrace on top.
+pub const STACK_SIZE: usize = 64 * 1024;
+
+/// Starts a coroutine with a stack of [`STACK_SIZE`] bytes.
+///
+/// The function runs on one of may's workers and gives way to others whenever it waits: on a query, on the
+/// pool, on may's own channels and sleeps. It must not block the thread (files, `std::thread::sleep`, long
+/// computations), and must not keep references into thread-locals across a wait, because it may go on
+/// on another thread. A stack that overflows ends the coroutine without running destructors.
+///
+/// ```
+/// let worker = maypole::spawn(|| 6 * 7);
+/// assert_eq!(worker.join().unwrap(), 42);
+/// ```
+///
+/// # Panics
+///
+/// If the operating system has no memory maps left for another stack (`vm.max_map_count`: about 32,000
+/// live coroutines with Linux's default).
+pub fn spawn<F, T>(function: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    match spawn_named("maypole worker", STACK_SIZE, function) {
+        Ok(handle) => handle,
+        Err(error) => panic!("no stack for another coroutine: {error}"),
+    }
+}
+
+/// Starts a coroutine with a stack of so many bytes.
+#[allow(unsafe_code)]
+pub(crate) fn spawn_named<F, T>(name: &str, stack: usize, function: F) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // may counts stacks in words; an odd number would make it print the footprint.
+    let words = (stack / size_of::<usize>()).next_multiple_of(2);
+    let builder = Builder::new().name(name.to_owned()).stack_size(words);
+    // SAFETY: may asks three things of whoever spawns.
+    // 1. What the coroutine owns may move between threads: `F` and `T` are `Send + 'static`.
+    // 2. No reference into a thread-local lives across a wait: this library has no thread-locals, and
+    //    `spawn` hands the duty on to its callers in its documentation, as may's own `go!` does.
+    // 3. The stack does not overflow: the needs of our operations are measured in `tests/stack.rs`, and
+    //    generator guards each stack with an inaccessible page.
+    unsafe { builder.spawn(function) }
+}
+
+/// Whoever waits: a coroutine or a plain thread. Waking it is safe anywhere, also in `Drop`.
+#[derive(Clone)]
+pub(crate) enum Waiter {
+    Coroutine(Coroutine),
+    Thread(Thread),
+}
+
+impl Waiter {
+    /// The caller itself.
+    pub(crate) fn current() -> Waiter {
+        if coroutine::is_coroutine() {
+            Waiter::Coroutine(coroutine::current())
+        } else {
+            Waiter::Thread(thread::current())
+        }
+    }
+
+    /// Ends its present or its next [`park`].
+    pub(crate) fn wake(&self) {
+        match self {
+            Waiter::Coroutine(coroutine) => coroutine.unpark(),
+            Waiter::Thread(thread) => thread.unpark(),
+        }
+    }
+}
+
+/// Waits until woken. May return for no reason: call it in a loop around a condition.
+///
+/// When the coroutine is cancelled this unwinds, so whatever must be undone belongs into a guard.
+pub(crate) fn park() {
+    if coroutine::is_coroutine() {
+        coroutine::park();
+    } else {
+        thread::park();
+    }
+}
+
+/// Runs what would block a worker (names to addresses, long hashing) on a plain thread and waits for it.
+pub(crate) fn off_thread<F, T>(name: &str, function: F) -> io::Result<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    enum State<T> {
+        Running,
+        Done(T),
+        Panicked,
+    }
+    /// Reports a panic of the function, so that nobody waits for ever.
+    struct Report<T>(Arc<Mutex<State<T>>>, Waiter);
+    impl<T> Drop for Report<T> {
+        fn drop(&mut self) {
+            let mut state = self.0.lock();
+            if matches!(*state, State::Running) {
+                *state = State::Panicked;
+            }
+            drop(state);
+            self.1.wake();
+        }
+    }
+
+    let state = Arc::new(Mutex::new(State::Running));
+    let report = Report(state.clone(), Waiter::current());
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let result = function();
+        *report.0.lock() = State::Done(result);
+    })?;
+    loop {
+        match std::mem::replace(&mut *state.lock(), State::Running) {
+            State::Done(result) => return Ok(result),
+            State::Panicked => return Err(io::Error::other("the helper thread panicked")),
+            State::Running => {}
+        }
+        park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiter_woken_before_it_parks_does_not_sleep() {
+        spawn(|| {
+            Waiter::current().wake();
+            park();
+        })
+        .join()
+        .expect("woken");
+        Waiter::current().wake();
+        park();
+    }
+
+    #[test]
+    fn work_off_the_coroutine_comes_back_and_its_panic_is_an_error() {
+        let sum = spawn(|| off_thread("sum", || (1..=4).sum::<i32>())).join().expect("joined");
+        assert_eq!(sum.expect("no error"), 10);
+        assert!(off_thread("panic", || panic!("on purpose")).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! Sockets: connecting by any address, reading and writing without waiting. Uses: coro, deadline, keeper.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use may::io::{CoIo, WaitIo, WaitIoWaker};
+use socket2::{Domain, SockAddr, Socket as RawSocket, TcpKeepalive, Type};
+
+use crate::coro::off_thread;
+use crate::deadline::Deadline;
+use crate::keeper;
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// A host name or address, and a port.
+    Tcp(String, u16),
+    /// The path of a Unix socket, file name included.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Endpoint::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Endpoint::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// How TCP connections notice a silent network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TcpOptions {
+    pub(crate) keepalive: Option<Keepalive>,
+    pub(crate) user_timeout: Option<Duration>,
+}
+
+/// When and how often the kernel asks an idle peer whether it still lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keepalive {
+    pub(crate) idle: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) retries: u32,
+}
+
+/// A connected stream socket. One coroutine at a time waits on it (rule M10): its driver.
+///
+/// Boxed, and given to [`keeper::bury`] instead of dropped by whoever waited on it: `subscribe` of may's `RawIoBlock`
+/// reads the socket's event data through a reference for an instant after it made the waiting coroutine
+/// runnable, so the data may neither move nor go within that instant.
+pub(crate) struct Socket(Box<CoIo<RawSocket>>);
+
+/// What `Socket::wait` saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ready {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has closed its side, or the socket has failed: read on until the end.
+    pub(crate) hung_up: bool,
+}
+
+// Linux numbers of epoll(7); may hands its event bits through.
+const EPOLLIN: usize = 0x001;
+const EPOLLOUT: usize = 0x004;
+const EPOLLERR: usize = 0x008;
+const EPOLLHUP: usize = 0x010;
+const EPOLLRDHUP: usize = 0x2000;
+
+impl Socket {
+    /// Reads what there is; `WouldBlock` if nothing.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.inner().read(buffer)
+    }
+
+    /// Writes what the kernel takes; `WouldBlock` if nothing.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.inner().write(bytes)
+    }
+
+    /// Waits until something happens or somebody calls the waker. Knows no time limit and no cancel
+    /// (rule M12): only the driver may call it, and only in its own coroutine.
+    pub(crate) fn wait(&self) -> Ready {
+        let bits = self.0.wait_io();
+        let hung_up = bits & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) != 0;
+        Ready {
+            readable: hung_up || bits & EPOLLIN != 0,
+            writable: hung_up || bits & EPOLLOUT != 0,
+            hung_up,
+        }
+    }
+
+    /// Ends the present or the next `wait`.
+    pub(crate) fn waker(&self) -> WaitIoWaker {
+        self.0.waker()
+    }
+
+    /// Sends and receives nothing more; the driver sees the end.
+    pub(crate) fn shut_down(&self) {
+        // Fails only if the peer was faster.
+        let _ = self.0.inner().shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Connects to an endpoint: every address of its name in turn, each with its share of the time left.
+///
+/// Call it in a coroutine that nobody cancels.
+pub(crate) fn connect(endpoint: &Endpoint, options: &TcpOptions, deadline: Deadline) -> io::Result<Socket> {
+    match endpoint {
+        Endpoint::Unix(path) => connect_unix(path, deadline),
+        Endpoint::Tcp(host, port) => {
+            let addresses = resolve(host, *port)?;
+            let count = addresses.len();
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for (at, address) in addresses.into_iter().enumerate() {
+                let share = deadline.share(Instant::now(), count - at);
+                match connect_tcp(address, options, share) {
+                    Ok(socket) => return Ok(socket),
+                    Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
+                }
+            }
+            Err(last)
+        }
+    }
+}
+
+/// The addresses of a name. Looking up blocks, so it happens on a plain thread (rules M15, M17, M19).
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let host = host.to_owned();
+    off_thread("maypole resolver", move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect))?
+}
+
+fn connect_tcp(address: SocketAddr, options: &TcpOptions, deadline: Deadline) -> io::Result<Socket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(keepalive) = options.keepalive {
+        let keepalive = TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.retries);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(options.user_timeout)?;
+    establish(socket, &address.into(), deadline)
+}
+
+fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Socket> {
+    let address = SockAddr::unix(path)?;
+    loop {
+        let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+        match establish(socket, &address, deadline) {
+            // The server's queue of connections is full, and a Unix socket cannot wait for room (unix(7)).
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if deadline.passed(Instant::now()) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                may::coroutine::sleep(Duration::from_millis(5));
+                // After a sleep may runs us on its timer thread until we yield (rule M5).
+                may::coroutine::yield_now();
+            }
+            result => return result,
+        }
+    }
+}
+
+fn establish(socket: RawSocket, address: &SockAddr, deadline: Deadline) -> io::Result<Socket> {
+    socket.set_nonblocking(true)?;
+    let under_way = match socket.connect(address) {
+        Ok(()) => false,
+        Err(error) if error.raw_os_error() == Some(EINPROGRESS) => true,
+        Err(error) => return Err(error),
+    };
+    let socket = Socket(Box::new(CoIo::new(socket).map_err(io::Error::from)?));
+    match if under_way { await_connected(&socket, deadline) } else { Ok(()) } {
+        Ok(()) => Ok(socket),
+        Err(error) => {
+            keeper::bury(socket);
+            Err(error)
+        }
+    }
+}
+
+fn await_connected(socket: &Socket, deadline: Deadline) -> io::Result<()> {
+    let waker = socket.waker();
+    let _alarm = keeper::alarm(deadline, move || waker.wakeup());
+    loop {
+        if let Some(error) = socket.0.inner().take_error()? {
+            return Err(error);
+        }
+        if socket.0.inner().peer_addr().is_ok() {
+            return Ok(());
+        }
+        if deadline.passed(Instant::now()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.wait();
+    }
+}
+
+/// Linux's number of "the connection is being established".
+const EINPROGRESS: i32 = 115;

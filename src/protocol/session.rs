@@ -1,0 +1,435 @@
+//! The session's state machine: requests queue up, bytes are fed, replies come out in order. Uses: decode, frame.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use postgres_protocol::message::backend::*;
+use postgres_protocol::message::frontend;
+
+use super::decode;
+use super::frame::{self, HEADER, Violation};
+
+/// The transaction status of the last ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Outside a transaction.
+    Idle,
+    /// In a transaction.
+    Transaction,
+    /// In a transaction that has failed and waits for its ROLLBACK.
+    Failed,
+}
+
+/// One frontend message, by the answer it brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Close: CloseComplete.
+    Close,
+    /// Parse: ParseComplete.
+    Parse,
+    /// Describe of a statement: ParameterDescription, then RowDescription or NoData.
+    Describe,
+    /// Bind: BindComplete.
+    Bind,
+    /// Execute: rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// Sync: ReadyForQuery.
+    Sync,
+    /// Query (the simple protocol): results of several statements, then ReadyForQuery.
+    Simple,
+}
+
+/// The messages of one request, in order. A request that does not end with Sync or Query ends with Flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    steps: [Step; Exchange::LONGEST],
+    length: u8,
+}
+
+impl Exchange {
+    const LONGEST: usize = 7;
+
+    pub(crate) const fn new(steps: &[Step]) -> Exchange {
+        assert!(!steps.is_empty() && steps.len() <= Exchange::LONGEST, "an exchange has one to seven steps");
+        let mut all = [Step::Sync; Exchange::LONGEST];
+        let mut at = 0;
+        while at < steps.len() {
+            all[at] = steps[at];
+            at += 1;
+        }
+        // At most seven, checked above.
+        #[allow(clippy::cast_possible_truncation)]
+        Exchange { steps: all, length: steps.len() as u8 }
+    }
+
+    fn step(&self, at: u8) -> Option<Step> {
+        self.steps[..usize::from(self.length)].get(usize::from(at)).copied()
+    }
+
+    /// Whether ReadyForQuery ends it.
+    fn is_closed(&self) -> bool {
+        matches!(self.step(self.length - 1), Some(Step::Sync | Step::Simple))
+    }
+
+    /// Where its Sync stands. After an error the server reads on from there; a Query it would pass over.
+    fn sync_step(&self) -> Option<u8> {
+        let last = self.length - 1;
+        (self.step(last) == Some(Step::Sync)).then_some(last)
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every step was answered.
+    Complete,
+    /// The server answered with an ErrorResponse, which is in the reply.
+    Failed,
+    /// An earlier request failed, and the server passed this one over.
+    Skipped,
+    /// The statement was a COPY, which has a function of its own; it was stopped.
+    Copy,
+}
+
+/// All that the server sent for one request: whole messages, notices between them included.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) bytes: Bytes,
+    pub(crate) end: End,
+}
+
+/// What the owner of the session wants to know while bytes are fed. `T` is what it filed with a request.
+pub(crate) trait Sink<T> {
+    /// The request is over.
+    fn reply(&mut self, token: T, reply: Reply);
+    /// The server knows the statement of this request now.
+    fn parsed(&mut self, token: &mut T);
+    /// Whether anybody still waits for the reply; if not, its bytes are thrown away as they come.
+    fn wanted(&self, token: &T) -> bool;
+    /// A warning or a piece of information.
+    fn notice(&mut self, body: &[u8]);
+    /// NOTIFY by some session.
+    fn notification(&mut self, body: &[u8]);
+    /// A setting of the session has this value now.
+    fn parameter(&mut self, body: &[u8]);
+}
+
+/// A session past its start-up.
+pub(crate) struct Session<T> {
+    pending: VecDeque<Pending<T>>,
+    output: BytesMut,
+    status: Status,
+    /// Bytes of whole messages at the front of the input that belong to the first pending request.
+    scanned: usize,
+    /// An error has come and no ReadyForQuery since: the server passes over everything up to a Sync.
+    skipping: bool,
+    /// Something was sent after which no Sync has been sent yet.
+    unsynced: bool,
+    /// The longest message, and the longest reply, in bytes.
+    limit: usize,
+    /// Bytes ever appended to the output.
+    appended: u64,
+}
+
+struct Pending<T> {
+    exchange: Exchange,
+    at: u8,
+    inside: Inside,
+    end: End,
+    /// Where in the stream of output its first byte stands.
+    start: u64,
+    token: T,
+}
+
+/// Where within a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    Start,
+    /// ParameterDescription has come; or, in a simple query, RowDescription has.
+    Described,
+    /// COPY out runs.
+    CopyOut,
+    /// COPY in was refused; the ErrorResponse comes.
+    CopyRefused,
+    /// An ErrorResponse has come; only ReadyForQuery is left.
+    Failed,
+}
+
+/// Why a session is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fatal {
+    /// The server broke the protocol.
+    Violation(Violation),
+    /// The server said why it ends the session: the body of its ErrorResponse.
+    Farewell(Bytes),
+}
+
+impl From<Violation> for Fatal {
+    fn from(violation: Violation) -> Fatal {
+        Fatal::Violation(violation)
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PassedOver<T>(pub(crate) T);
+
+impl<T> Session<T> {
+    /// A session whose first ReadyForQuery has been read.
+    pub(crate) fn new(limit: usize) -> Session<T> {
+        Session {
+            pending: VecDeque::new(),
+            output: BytesMut::new(),
+            status: Status::Idle,
+            scanned: 0,
+            skipping: false,
+            unsynced: false,
+            limit,
+            appended: 0,
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Whether nothing is outstanding: no reply, no Sync.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.pending.is_empty() && !self.unsynced && !self.skipping
+    }
+
+    /// Whether requests were sent that no Sync has closed yet.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced || self.skipping
+    }
+
+    /// Whether replies are outstanding.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The bytes to send: whoever takes them sends them.
+    pub(crate) fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Queues a request: its bytes and what they will be answered with.
+    ///
+    /// While the server passes everything over, a request without a Sync would never be answered: it comes back.
+    pub(crate) fn submit(
+        &mut self,
+        bytes: &[u8],
+        exchange: Exchange,
+        token: T,
+    ) -> Result<(), PassedOver<T>> {
+        let (at, end) = match exchange.sync_step() {
+            _ if !(self.skipping && self.pending.is_empty()) => (0, End::Complete),
+            Some(sync) => (sync, passed_over(sync)),
+            None => return Err(PassedOver(token)),
+        };
+        self.unsynced = !exchange.is_closed();
+        let start = self.appended;
+        self.output.extend_from_slice(bytes);
+        self.appended += bytes.len() as u64;
+        self.pending.push_back(Pending { exchange, at, inside: Inside::Start, end, start, token });
+        Ok(())
+    }
+
+    /// The tokens of the requests that wait, oldest first.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.pending.iter().map(|pending| &pending.token)
+    }
+
+    /// Ends everything that waits: each token with whether a byte of its request had left, given how many
+    /// bytes the owner has sent since the start.
+    pub(crate) fn abandon(&mut self, sent: u64) -> impl Iterator<Item = (T, bool)> {
+        self.output.clear();
+        self.pending.drain(..).map(move |pending| (pending.token, pending.start < sent))
+    }
+
+    /// Reads what has arrived. What is left in `input` afterwards is the beginning of a message, or of the reply
+    /// of the first pending request. After an error the session is good for nothing.
+    pub(crate) fn feed(&mut self, input: &mut BytesMut, sink: &mut impl Sink<T>) -> Result<(), Fatal> {
+        while let Some(frame) = frame::next(&input[self.scanned..], self.limit)? {
+            let body = self.scanned + HEADER..self.scanned + frame.length;
+            match frame.tag {
+                NOTICE_RESPONSE_TAG => sink.notice(&input[body]),
+                NOTIFICATION_RESPONSE_TAG => sink.notification(&input[body]),
+                PARAMETER_STATUS_TAG => sink.parameter(&input[body]),
+                ERROR_RESPONSE_TAG if self.pending.is_empty() || decode::is_fatal(&input[body.clone()]) => {
+                    let farewell = Bytes::copy_from_slice(&input[body]);
+                    self.scanned += frame.length;
+                    if let Some(first) = self.pending.front_mut() {
+                        first.end = End::Failed;
+                        self.finish(input, sink);
+                    }
+                    return Err(Fatal::Farewell(farewell));
+                }
+                tag => {
+                    let done = self.advance(tag, &input[body], sink)?;
+                    self.scanned += frame.length;
+                    if done {
+                        self.finish(input, sink);
+                    }
+                    continue;
+                }
+            }
+            self.scanned += frame.length;
+        }
+        match self.pending.front() {
+            Some(first) if sink.wanted(&first.token) => {
+                if self.scanned > self.limit {
+                    let limit = self.limit;
+                    let reason = format!("a reply grew beyond {limit} bytes (max_message_size); stream it");
+                    return Err(Violation(reason).into());
+                }
+            }
+            // Nobody's bytes, or nobody's any more: never pile them up.
+            _ => {
+                drop(input.split_to(self.scanned));
+                self.scanned = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one message; whether it ends the first pending request.
+    fn advance(&mut self, tag: u8, body: &[u8], sink: &mut impl Sink<T>) -> Result<bool, Violation> {
+        let behind = self.pending.len() > 1;
+        let Some(first) = self.pending.front_mut() else {
+            return Err(unasked(tag));
+        };
+        let Some(step) = first.exchange.step(first.at) else {
+            return Err(unasked(tag));
+        };
+        let synced = first.exchange.sync_step();
+        if tag == ERROR_RESPONSE_TAG {
+            if first.inside == Inside::Failed || (step == Step::Sync && first.end != End::Complete) {
+                return Err(out_of_turn(tag, step));
+            }
+            first.end = if first.inside == Inside::CopyRefused { End::Copy } else { End::Failed };
+            first.inside = Inside::Start;
+            if step == Step::Simple {
+                first.inside = Inside::Failed;
+                return Ok(false);
+            }
+            self.skipping = true;
+            if let Some(sync) = synced {
+                first.at = sync;
+            }
+            return Ok(synced.is_none());
+        }
+        let answered = match (step, tag, first.inside) {
+            (Step::Close, CLOSE_COMPLETE_TAG, _) => true,
+            (Step::Parse, PARSE_COMPLETE_TAG, _) => {
+                sink.parsed(&mut first.token);
+                true
+            }
+            (Step::Describe, PARAMETER_DESCRIPTION_TAG, Inside::Start) => {
+                first.inside = Inside::Described;
+                false
+            }
+            (Step::Describe, ROW_DESCRIPTION_TAG | NO_DATA_TAG, Inside::Described) => true,
+            (Step::Bind, BIND_COMPLETE_TAG, _) => true,
+            (Step::Execute, DATA_ROW_TAG, Inside::Start) => false,
+            (Step::Execute, COMMAND_COMPLETE_TAG, Inside::Start) => true,
+            (Step::Execute, EMPTY_QUERY_RESPONSE_TAG | PORTAL_SUSPENDED_TAG, Inside::Start) => true,
+            (Step::Simple, ROW_DESCRIPTION_TAG, Inside::Start) => {
+                first.inside = Inside::Described;
+                false
+            }
+            (Step::Simple, DATA_ROW_TAG, Inside::Described) => false,
+            (Step::Simple, COMMAND_COMPLETE_TAG, Inside::Start | Inside::Described) => {
+                first.inside = Inside::Start;
+                false
+            }
+            (Step::Simple, EMPTY_QUERY_RESPONSE_TAG, Inside::Start) => false,
+            (Step::Execute | Step::Simple, COPY_IN_RESPONSE_TAG, Inside::Start) => {
+                // The server reads copy data now and has passed over our Sync (PostgreSQL manual, "COPY
+                // Operations"); what others queued behind would be taken for data.
+                if behind {
+                    return Err(Violation("COPY FROM STDIN began in front of other requests".to_owned()));
+                }
+                first.inside = Inside::CopyRefused;
+                let mut refusal = BytesMut::new();
+                // Fails only for a text with a NUL.
+                let _ = frontend::copy_fail("COPY needs a function of its own", &mut refusal);
+                if synced.is_some() {
+                    frontend::sync(&mut refusal);
+                }
+                self.output.extend_from_slice(&refusal);
+                self.appended += refusal.len() as u64;
+                false
+            }
+            (Step::Execute | Step::Simple, COPY_OUT_RESPONSE_TAG, Inside::Start) => {
+                first.inside = Inside::CopyOut;
+                first.end = End::Copy;
+                false
+            }
+            (_, COPY_DATA_TAG, Inside::CopyOut) => false,
+            (_, COPY_DONE_TAG, Inside::CopyOut) => {
+                first.inside = Inside::Start;
+                false
+            }
+            (Step::Sync, READY_FOR_QUERY_TAG, _)
+            | (Step::Simple, READY_FOR_QUERY_TAG, Inside::Start | Inside::Failed) => {
+                self.status = match body {
+                    b"I" => Status::Idle,
+                    b"T" => Status::Transaction,
+                    b"E" => Status::Failed,
+                    _ => return Err(Violation("ReadyForQuery has an unknown status".to_owned())),
+                };
+                self.skipping = false;
+                true
+            }
+            _ => return Err(out_of_turn(tag, step)),
+        };
+        if answered {
+            first.at += 1;
+            first.inside = Inside::Start;
+        }
+        Ok(first.at >= first.exchange.length)
+    }
+
+    /// Hands out the reply of the first pending request, and of those that the server passes over with it.
+    fn finish(&mut self, input: &mut BytesMut, sink: &mut impl Sink<T>) {
+        let bytes = input.split_to(self.scanned).freeze();
+        self.scanned = 0;
+        if let Some(done) = self.pending.pop_front() {
+            sink.reply(done.token, Reply { bytes, end: done.end });
+        }
+        if !self.skipping {
+            return;
+        }
+        while let Some(next) = self.pending.front_mut() {
+            if let Some(sync) = next.exchange.sync_step() {
+                next.at = sync;
+                next.end = passed_over(sync);
+                return;
+            }
+            if let Some(skipped) = self.pending.pop_front() {
+                sink.reply(skipped.token, Reply { bytes: Bytes::new(), end: End::Skipped });
+            }
+        }
+    }
+}
+
+/// The end of a request that the server reads again from its Sync on: a Sync alone loses nothing.
+fn passed_over(sync: u8) -> End {
+    if sync > 0 { End::Skipped } else { End::Complete }
+}
+
+fn unasked(tag: u8) -> Violation {
+    Violation(format!("message {} came unasked", printable(tag)))
+}
+
+fn out_of_turn(tag: u8, step: Step) -> Violation {
+    Violation(format!("message {} came in answer to {step:?}", printable(tag)))
+}
+
+fn printable(tag: u8) -> String {
+    format!("'{}'", char::from(tag).escape_default())
+}
+
+#[cfg(test)]
+mod tests;
