@@ -42,9 +42,10 @@ pub(crate) struct TcpOptions {
 /// When and how often the kernel asks an idle peer whether it still lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keepalive {
-    pub(crate) idle: Duration,
-    pub(crate) interval: Duration,
-    pub(crate) retries: u32,
+    /// `None` leaves each to the system.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
+    pub(crate) retries: Option<u32>,
 }
 
 /// A connected stream socket. One coroutine at a time waits on it (rule M10): its driver.
@@ -140,11 +141,17 @@ fn connect_tcp(address: SocketAddr, options: &TcpOptions, deadline: Deadline) ->
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(keepalive) = options.keepalive {
-        let keepalive = TcpKeepalive::new()
-            .with_time(keepalive.idle)
-            .with_interval(keepalive.interval)
-            .with_retries(keepalive.retries);
-        socket.set_tcp_keepalive(&keepalive)?;
+        let mut probes = TcpKeepalive::new();
+        if let Some(idle) = keepalive.idle {
+            probes = probes.with_time(idle);
+        }
+        if let Some(interval) = keepalive.interval {
+            probes = probes.with_interval(interval);
+        }
+        if let Some(retries) = keepalive.retries {
+            probes = probes.with_retries(retries);
+        }
+        socket.set_tcp_keepalive(&probes)?;
     }
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(options.user_timeout)?;

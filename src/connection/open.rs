@@ -10,12 +10,12 @@ use bytes::{Buf, BytesMut};
 use super::driver;
 use super::link::Link;
 use super::types::Types;
-use crate::config::Config;
+use crate::config::{Config, Host, Target};
 use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper;
-use crate::net::{self, Endpoint, Socket};
+use crate::net::{self, Endpoint, Keepalive, Socket, TcpOptions};
 use crate::protocol::authenticate::{self, Authenticate, Credentials, Entered, Next};
 use crate::protocol::frame::{self, HEADER, LIMIT_BEFORE_AUTHENTICATION};
 
@@ -47,12 +47,12 @@ pub(crate) fn open(
 
 fn enter(config: &Config, types: Arc<Types>) -> Result<(Arc<Link>, BytesMut)> {
     let deadline = Deadline::after(config.get_connect_timeout());
-    let endpoints = config.endpoints();
-    let count = endpoints.len();
+    let targets = config.targets()?;
+    let count = targets.len();
     let mut last = Error::config("the configuration names no host");
-    for (at, endpoint) in endpoints.into_iter().enumerate() {
+    for (at, target) in targets.iter().enumerate() {
         let share = deadline.share(Instant::now(), count - at);
-        match enter_at(&endpoint, config, share) {
+        match enter_at(&endpoint(target), config, share) {
             Ok((socket, entered, input)) => {
                 let capacity = config.get_statement_cache_capacity();
                 let link = Link::new(socket, entered, types, config.get_max_message_size(), capacity);
@@ -64,12 +64,32 @@ fn enter(config: &Config, types: Arc<Types>) -> Result<(Arc<Link>, BytesMut)> {
     Err(last)
 }
 
+fn endpoint(target: &Target) -> Endpoint {
+    match (&target.host, target.address, target.socket()) {
+        (_, _, Some(path)) => Endpoint::Unix(path),
+        (_, Some(address), None) => Endpoint::Tcp(address.to_string(), target.port),
+        (Host::Tcp(name), None, None) => Endpoint::Tcp(name.clone(), target.port),
+        (Host::Unix(path), None, None) => Endpoint::Unix(path.clone()),
+    }
+}
+
+fn tcp_options(config: &Config) -> TcpOptions {
+    TcpOptions {
+        keepalive: config.get_keepalives().map(|keepalives| Keepalive {
+            idle: keepalives.idle,
+            interval: keepalives.interval,
+            retries: keepalives.count,
+        }),
+        user_timeout: config.get_tcp_user_timeout(),
+    }
+}
+
 fn enter_at(
     endpoint: &Endpoint,
     config: &Config,
     deadline: Deadline,
 ) -> Result<(Socket, Entered, BytesMut)> {
-    let socket = net::connect(endpoint, &config.tcp_options(), deadline).map_err(|error| {
+    let socket = net::connect(endpoint, &tcp_options(config), deadline).map_err(|error| {
         if error.kind() == io::ErrorKind::TimedOut && deadline.passed(Instant::now()) {
             return overdue(config, endpoint, "no answer");
         }
