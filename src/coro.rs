@@ -1,11 +1,9 @@
-//! The one door to may: spawning, waiting, work that would block. Uses: nothing.
+//! The one door to may: spawning and waiting. Uses: nothing.
 
 use std::io;
-use std::sync::Arc;
 use std::thread::{self, Thread};
 
 use may::coroutine::{self, Builder, Coroutine};
-use parking_lot::Mutex;
 
 pub use may::coroutine::JoinHandle;
 
@@ -96,46 +94,6 @@ pub(crate) fn park() {
     }
 }
 
-/// Runs what would block a worker (names to addresses, long hashing) on a plain thread and waits for it.
-pub(crate) fn off_thread<F, T>(name: &str, function: F) -> io::Result<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    enum State<T> {
-        Running,
-        Done(T),
-        Panicked,
-    }
-    /// Reports a panic of the function, so that nobody waits for ever.
-    struct Report<T>(Arc<Mutex<State<T>>>, Waiter);
-    impl<T> Drop for Report<T> {
-        fn drop(&mut self) {
-            let mut state = self.0.lock();
-            if matches!(*state, State::Running) {
-                *state = State::Panicked;
-            }
-            drop(state);
-            self.1.wake();
-        }
-    }
-
-    let state = Arc::new(Mutex::new(State::Running));
-    let report = Report(state.clone(), Waiter::current());
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let result = function();
-        *report.0.lock() = State::Done(result);
-    })?;
-    loop {
-        match std::mem::replace(&mut *state.lock(), State::Running) {
-            State::Done(result) => return Ok(result),
-            State::Panicked => return Err(io::Error::other("the helper thread panicked")),
-            State::Running => {}
-        }
-        park();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,10 +110,4 @@ mod tests {
         park();
     }
 
-    #[test]
-    fn work_off_the_coroutine_comes_back_and_its_panic_is_an_error() {
-        let sum = spawn(|| off_thread("sum", || (1..=4).sum::<i32>())).join().expect("joined");
-        assert_eq!(sum.expect("no error"), 10);
-        assert!(off_thread("panic", || panic!("on purpose")).is_err());
-    }
 }

@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 /// Something that has deadlines.
 pub(crate) trait Sweep: Send + Sync {
     /// Acts on what is overdue and tells when to come again. Must not wait.
-    fn sweep(&self, now: Instant) -> Deadline;
+    fn sweep(self: Arc<Self>, now: Instant) -> Deadline;
 }
 
 /// Two sweeps are at least this far apart.
@@ -211,7 +211,7 @@ mod tests {
     fn a_deadline_written_under_a_lock_is_swept_in_time() {
         struct One(Mutex<(Deadline, Option<Waiter>)>);
         impl Sweep for One {
-            fn sweep(&self, now: Instant) -> Deadline {
+            fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
                 let mut inner = self.0.lock();
                 if inner.0.passed(now) {
                     inner.0 = Deadline::NEVER;

@@ -1,4 +1,4 @@
-//! Sockets: connecting by any address, reading and writing without waiting. Uses: coro, deadline, keeper.
+//! Sockets: connecting by any address, reading and writing without waiting. Uses: deadline, keeper, off_thread.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use may::io::{CoIo, WaitIo, WaitIoWaker};
 use socket2::{Domain, SockAddr, Socket as RawSocket, TcpKeepalive, Type};
 
-use crate::coro::off_thread;
 use crate::deadline::Deadline;
 use crate::keeper;
+use crate::off_thread::off_thread;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,16 +1,16 @@
-//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, from_row, params, protocol, row, slot.
+//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, from_row, params, promise, protocol, row.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Connection;
-use super::slot::Claim;
 use super::statement::Statement;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::from_row::FromRow;
 use crate::params::Params;
+use crate::promise::Claim;
 use crate::protocol::decode::Messages;
 use crate::protocol::encode;
 use crate::protocol::session::{Reply, Status};
@@ -33,7 +33,7 @@ pub(crate) struct Cursor {
     bare: bool,
     chunk: Bytes,
     at: usize,
-    next: Option<Claim>,
+    next: Option<Claim<Result<Reply>>>,
     closed: bool,
 }
 

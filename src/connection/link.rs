@@ -1,5 +1,5 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: config, deadline, error, keeper, net, protocol, slot, statement, types.
+//! Uses: config, deadline, error, keeper, net, promise, protocol, statement, types.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,7 +8,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 
-use super::slot::{Claim, Slot};
 use super::statement::Statements;
 use super::types::Types;
 use crate::coro::Waiter;
@@ -16,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
 use crate::keeper::{self, Sweep};
 use crate::net::Socket;
+use crate::promise::{Claim, Promise, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
@@ -29,17 +29,13 @@ pub(crate) struct Link {
     /// The longest message either way, in bytes.
     limit: usize,
     state: Mutex<State>,
-    observer: OnceLock<Box<dyn Observer>>,
+    /// Told of its death. Called without locks; must not wait.
+    observer: OnceLock<Observer>,
     portals: AtomicU64,
 }
 
-/// Whoever lends this connection wants to know of it. Called without locks; must not wait.
-pub(crate) trait Observer: Send + Sync {
-    /// The connection is dead.
-    fn broke(&self, error: &Error);
-    /// The clean-up that was asked for is done: the session is idle outside a transaction.
-    fn cleaned(&self);
-}
+/// Whoever lends a connection wants to know when it dies, and why.
+pub(crate) type Observer = Box<dyn Fn(&Error) + Send + Sync>;
 
 pub(super) struct State {
     pub(super) session: Session<Ticket>,
@@ -60,12 +56,13 @@ pub(super) struct State {
 struct CleanUp {
     deadline: Deadline,
     rolled_back: bool,
+    done: Box<dyn FnOnce() + Send>,
 }
 
 /// What a caller files with its request.
 pub(super) struct Ticket {
     /// Where the reply goes; nobody wants it if none.
-    slot: Option<Arc<Slot>>,
+    slot: Option<Promise<Result<Reply>>>,
     deadline: Deadline,
     /// The statement that the request parses, to be closed if its owner gives up.
     statement: Option<String>,
@@ -103,11 +100,10 @@ impl Link {
     }
 
     /// Who is told of its death from now on. Tells at once if it has died already.
-    pub(crate) fn observe(&self, observer: Box<dyn Observer>) {
+    pub(crate) fn observe(&self, observer: Observer) {
         let observer = self.observer.get_or_init(|| observer);
-        let dead = self.state.lock().dead.as_ref().map(Error::duplicate);
-        if let Some(error) = dead {
-            observer.broke(&error);
+        if let Some(error) = self.death() {
+            observer(&error);
         }
     }
 
@@ -152,9 +148,8 @@ impl Link {
         exchange: Exchange,
         deadline: Deadline,
         statement: Option<String>,
-    ) -> Result<Claim> {
-        let slot = Slot::new();
-        let claim = Claim(slot.clone());
+    ) -> Result<Claim<Result<Reply>>> {
+        let (slot, claim) = promise();
         self.post(bytes, exchange, Ticket { slot: Some(slot), deadline, statement, parsed: false })?;
         Ok(claim)
     }
@@ -177,7 +172,7 @@ impl Link {
         if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
             drop(state);
             let skipped = Reply { bytes: bytes::Bytes::new(), end: session::End::Skipped };
-            ticket.slot.and_then(|slot| slot.fill(Ok(skipped))).inspect(Waiter::wake);
+            ticket.slot.and_then(|slot| slot.keep(Ok(skipped))).inspect(Waiter::wake);
             return Ok(());
         }
         let asleep = !std::mem::replace(&mut state.signalled, true);
@@ -197,10 +192,11 @@ impl Link {
         self.ask(deadline, |state| state.ending = Some(deadline));
     }
 
-    /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. The observer
-    /// hears of the success, or of the end of the connection at the deadline. Does not wait.
-    pub(crate) fn clean_up(&self, deadline: Deadline) {
-        self.ask(deadline, |state| state.clean_up = Some(CleanUp { deadline, rolled_back: false }));
+    /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. Then `done` is called;
+    /// if it takes beyond the deadline the connection dies instead. Does not wait.
+    pub(crate) fn clean_up(&self, deadline: Deadline, done: impl FnOnce() + Send + 'static) {
+        let clean_up = CleanUp { deadline, rolled_back: false, done: Box::new(done) };
+        self.ask(deadline, |state| state.clean_up = Some(clean_up));
     }
 
     fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
@@ -238,14 +234,14 @@ impl Link {
                     "the connection was lost before the statement was sent"
                 };
                 let lost = Error::closed(message, outcome).caused_by(error.duplicate());
-                woken.extend(ticket.slot.and_then(|slot| slot.fill(Err(lost))));
+                woken.extend(ticket.slot.and_then(|slot| slot.keep(Err(lost))));
             }
             state.dead = Some(error.duplicate());
         }
         self.socket.shut_down();
         woken.iter().for_each(Waiter::wake);
         if let Some(observer) = self.observer.get() {
-            observer.broke(&error);
+            observer(&error);
         }
     }
 
@@ -263,8 +259,8 @@ impl Link {
         encode::take(output, writing);
         let leaving = state.ending.is_some() && !state.session.is_waiting();
         drop(state);
-        if cleaned && let Some(observer) = self.observer.get() {
-            observer.cleaned();
+        if let Some(done) = cleaned {
+            done();
         }
         if leaving { Order::SayGoodbye } else { Order::Drive }
     }
@@ -315,30 +311,29 @@ pub(super) enum Order {
 
 impl State {
     /// Takes the next step of a clean-up: finish what is outstanding, close the sequence, then the transaction.
-    /// Whether that was the last.
-    fn advance_clean_up(&mut self) -> bool {
-        let Some(clean_up) = &mut self.clean_up else { return false };
+    /// Returns what to call after the last.
+    fn advance_clean_up(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
+        let clean_up = self.clean_up.as_mut()?;
         if self.session.is_waiting() {
-            return false;
+            return None;
         }
         let ticket = Ticket { slot: None, deadline: Deadline::NEVER, statement: None, parsed: false };
         if self.session.is_unsynced() {
             let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
         } else if self.session.status() == Status::Idle {
-            self.clean_up = None;
-            return true;
+            return self.clean_up.take().map(|clean_up| clean_up.done);
         } else if !std::mem::replace(&mut clean_up.rolled_back, true) {
             let mut rollback = BytesMut::new();
             // A constant text: it cannot fail.
             let _ = Encoder::new(&mut rollback, usize::MAX).query("ROLLBACK");
             let _ = self.session.submit(&rollback, encode::SIMPLE, ticket);
         }
-        false
+        None
     }
 }
 
 impl Sweep for Link {
-    fn sweep(&self, now: Instant) -> Deadline {
+    fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
         let mut woken = Vec::new();
         let mut next = Deadline::NEVER;
         let overdue = {
@@ -391,7 +386,7 @@ impl Sink<Ticket> for Filing<'_> {
         {
             self.statements.orphan(name);
         }
-        self.woken.extend(ticket.slot.and_then(|slot| slot.fill(Ok(reply))));
+        self.woken.extend(ticket.slot.and_then(|slot| slot.keep(Ok(reply))));
     }
 
     fn parsed(&mut self, ticket: &mut Ticket) {

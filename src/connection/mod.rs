@@ -1,11 +1,10 @@
-//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, link, params, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, link, params, promise, protocol, statement.
 
 mod answer;
 mod cursor;
 mod driver;
 mod link;
 mod open;
-mod slot;
 mod statement;
 mod types;
 
@@ -19,7 +18,7 @@ use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::Cursor;
-pub(crate) use link::{Fitness, Link, Observer};
+pub(crate) use link::{Fitness, Link};
 pub(crate) use open::open;
 pub(crate) use statement::Statement;
 pub(crate) use types::Types;
@@ -28,10 +27,10 @@ use crate::columns::{Column, Columns};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::params::Params;
+use crate::promise::{Claim, Waited};
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::{End, Exchange, Reply, Status, Step};
-use slot::{Claim, Waited};
 
 /// A session with the server, owned by one coroutine at a time.
 ///
@@ -217,7 +216,7 @@ impl Connection {
         deadline: Deadline,
         statement: Option<String>,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
-    ) -> Result<Claim> {
+    ) -> Result<Claim<Result<Reply>>> {
         let mut scratch = self.scratch.take();
         scratch.clear();
         // User code encodes values here: no lock is held.
@@ -231,7 +230,7 @@ impl Connection {
 
     fn wait(&self, claim: Claim, deadline: Deadline) -> Result<Reply> {
         match claim.wait() {
-            Waited::Reply(reply) => reply,
+            Waited::Value(reply) => reply,
             Waited::Overdue => {
                 debug_assert!(!deadline.is_never(), "only deadlines expire");
                 let detail = "the statement was sent and may still take effect; its reply will be thrown away";

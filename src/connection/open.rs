@@ -1,5 +1,5 @@
 //! Opening a connection: every endpoint in turn, start-up, authentication; then its coroutine drives it.
-//! Uses: config, coro, deadline, driver, error, keeper, link, net, protocol, types.
+//! Uses: config, coro, deadline, driver, error, keeper, link, net, off_thread, protocol, types.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper;
+use crate::off_thread::off_thread;
 use crate::net::{self, Endpoint, Keepalive, Socket, TcpOptions};
 use crate::protocol::authenticate::{self, Authenticate, Credentials, Entered, Next};
 use crate::protocol::frame::{self, HEADER, LIMIT_BEFORE_AUTHENTICATION};
@@ -133,7 +134,7 @@ fn start_up(wire: &mut Wire, endpoint: &Endpoint, config: &Config) -> Result<Ent
                 let heavy = authenticate::iterations(&challenge)
                     .is_none_or(|count| count > authenticate::ITERATIONS_ON_COROUTINE);
                 let scram = if heavy {
-                    coro::off_thread("maypole scram", move || authenticate::hash(scram, &challenge))
+                    off_thread("maypole scram", move || authenticate::hash(scram, &challenge))
                         .map_err(|error| failed(Failure::Io(error)))??
                 } else {
                     authenticate::hash(scram, &challenge)?
@@ -152,7 +153,7 @@ fn start_up(wire: &mut Wire, endpoint: &Endpoint, config: &Config) -> Result<Ent
 fn check_version(version: &str) -> Result<()> {
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
     match digits.parse::<u32>() {
-        Ok(major) if major < OLDEST_SERVER => Err(Error::connect(format!(
+        Ok(major) if major < OLDEST_SERVER => Err(Error::config(format!(
             "the server is PostgreSQL {major}; maypole needs {OLDEST_SERVER} or later"
         ))),
         _ => Ok(()),
