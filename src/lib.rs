@@ -1,6 +1,8 @@
 //! PostgreSQL for Rust programs that run on green threads.
 
 mod deadline;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 mod error;
 mod secret;
 mod sqlstate;
