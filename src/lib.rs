@@ -3,6 +3,8 @@
 mod config;
 mod conninfo;
 mod deadline;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 mod error;
 mod secret;
 mod settings;
