@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Connection;
 use super::statement::Statement;
+use crate::columns::Columns;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::from_row::FromRow;
@@ -120,8 +121,8 @@ impl Cursor {
         }
     }
 
-    pub(crate) fn statement(&self) -> &Statement {
-        &self.statement
+    pub(crate) fn columns(&self) -> &Columns {
+        &self.statement.columns
     }
 
     /// Takes a chunk and asks for the one behind it.

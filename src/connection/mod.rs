@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{CHUNK, Cursor};
 pub(crate) use link::{Fitness, Link};
 pub(crate) use open::open;
 pub(crate) use statement::Statement;
@@ -59,6 +59,19 @@ impl Connection {
             timeout,
             _not_sync: PhantomData,
         }
+    }
+
+    /// Another handle of the same session, for a scope within this one's.
+    pub(crate) fn sibling(&self) -> Connection {
+        Connection::new(self.link.clone(), self.timeout)
+    }
+
+    /// Asks for a rollback and does not wait for it.
+    pub(crate) fn post_rollback(&self) {
+        let mut bytes = BytesMut::new();
+        // A constant text: it cannot fail.
+        let _ = Encoder::new(&mut bytes, usize::MAX).query("ROLLBACK");
+        self.link.post_and_forget(&bytes, encode::SIMPLE);
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {

@@ -1,0 +1,126 @@
+//! Pools by the name of a setting, made on first use. Uses: config, coro, embedded, error, pool, promise, settings.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use parking_lot::Mutex;
+
+use crate::coro::Waiter;
+use crate::error::{Error, Phase, Result};
+use crate::pool::Pool;
+use crate::promise::{Promise, Waited, promise};
+use crate::settings::{DatabaseSettings, Settings, Url};
+
+/// The pools of this process: databases of the same name share one.
+static SOURCES: Mutex<BTreeMap<&'static str, Arc<Source>>> = Mutex::new(BTreeMap::new());
+
+/// A pool that is made when it is first asked for.
+///
+/// The work is done by one plain thread while the callers wait: an initialiser that parks inside a `OnceLock` would block
+/// the others' workers for good (rule M27). A failure is reported to those who wait and not remembered.
+pub(crate) struct Source {
+    name: &'static str,
+    pool: OnceLock<Pool>,
+    waiting: Mutex<Vec<Promise<Result<()>>>>,
+}
+
+/// The source for the setting with this name.
+pub(crate) fn source(name: &'static str) -> Arc<Source> {
+    let new = || Arc::new(Source { name, pool: OnceLock::new(), waiting: Mutex::default() });
+    SOURCES.lock().entry(name).or_insert_with(new).clone()
+}
+
+impl Source {
+    /// A source whose pool is there already.
+    pub(crate) fn ready(pool: Pool) -> Arc<Source> {
+        Arc::new(Source { name: "", pool: OnceLock::from(pool), waiting: Mutex::default() })
+    }
+
+    pub(crate) fn pool(self: &Arc<Source>) -> Result<&Pool> {
+        loop {
+            if let Some(pool) = self.pool.get() {
+                return Ok(pool);
+            }
+            let claim = {
+                let mut waiting = self.waiting.lock();
+                // Made between the look above and the lock.
+                if self.pool.get().is_some() {
+                    continue;
+                }
+                let (promise, claim) = promise();
+                waiting.push(promise);
+                if waiting.len() == 1 {
+                    let starter = Starter(self.clone());
+                    // If no thread can be started the starter is dropped, which takes the lock: not under it.
+                    drop(waiting);
+                    thread::Builder::new()
+                        .name(format!("maypole start {}", self.name))
+                        .spawn(move || starter.start())
+                        .map_err(|error| Error::pool("no thread could be started").caused_by(error))?;
+                }
+                claim
+            };
+            match claim.wait() {
+                Waited::Value(result) => result?,
+                Waited::Overdue => return Err(Error::pool("the start of the pool was given up")),
+            }
+        }
+    }
+}
+
+/// Makes the pool, and tells those who wait, even if it panics.
+struct Starter(Arc<Source>);
+
+impl Starter {
+    fn start(self) {
+        match make(self.0.name) {
+            Ok(pool) => {
+                // Only one starter at a time: whoever waits, waits for it.
+                let _ = self.0.pool.set(pool);
+                self.tell(&Ok(()));
+            }
+            Err(error) => self.tell(&Err(error)),
+        }
+    }
+
+    fn tell(&self, result: &Result<()>) {
+        let waiting = std::mem::take(&mut *self.0.waiting.lock());
+        for promise in waiting {
+            let result = result.as_ref().map(|()| ()).map_err(Error::duplicate);
+            promise.keep(result).inspect(Waiter::wake);
+        }
+    }
+}
+
+impl Drop for Starter {
+    fn drop(&mut self) {
+        let outcome = crate::error::Outcome::NotSent;
+        self.tell(&Err(Error::timeout(Phase::Start, None, "the starting thread panicked", outcome)));
+    }
+}
+
+fn make(name: &str) -> Result<Pool> {
+    let settings = Settings::find()?.database(name)?;
+    let builder = Pool::builder()
+        .limit(settings.limit)
+        .acquire_timeout(settings.acquire_timeout)
+        .query_timeout(settings.query_timeout)
+        .max_waiting(settings.max_waiting);
+    match &settings.url {
+        Url::Config(config) => builder.config((**config).clone()).build(),
+        Url::Embedded => embedded(builder, &settings),
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn embedded(builder: crate::pool::PoolBuilder, settings: &DatabaseSettings) -> Result<Pool> {
+    let server = crate::embedded::Server::start()?;
+    let config = settings.configure(server.url().parse()?);
+    builder.config(config).keep(server).build()
+}
+
+#[cfg(not(feature = "embedded"))]
+fn embedded(_: crate::pool::PoolBuilder, _: &DatabaseSettings) -> Result<Pool> {
+    Err(Error::config("\"embedded\" needs the feature `embedded` of maypole, which this program is built without"))
+}

@@ -1,0 +1,110 @@
+//! A database by the name of its setting. Uses: application, connection, error, params, pool, sql, transaction.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+
+use crate::application::{self, Source};
+use crate::error::Result;
+use crate::params::Params;
+use crate::pool::Pool;
+use crate::sql::{Executor, Lender, Sql};
+use crate::transaction::Tx;
+
+/// A database, known by the name of a setting in `app.toml`. Opens nothing until it is first used.
+///
+/// ```no_run
+/// use maypole::{Database, Result};
+///
+/// static DB: Database = Database::named("database");
+///
+/// fn main() -> Result<()> {
+///     let count: i64 = DB.query("SELECT count(*) FROM customers", ()).value()?;
+///     println!("{count} customers");
+///     Ok(())
+/// }
+/// ```
+///
+/// The settings file is found upward from the working directory, or named by `MAYPOLE_SETTINGS`. Its sections are
+/// environments; `MAYPOLE_ENV` picks one, `default` if unset:
+///
+/// ```toml
+/// [default]
+/// database = "embedded"
+/// [production]
+/// database = { url = "postgres://app@db/shop", limit = 20 }
+/// ```
+pub struct Database {
+    name: &'static str,
+    source: OnceLock<Arc<Source>>,
+}
+
+impl Database {
+    /// The database with this setting. Databases of the same name share one pool.
+    pub const fn named(setting: &'static str) -> Database {
+        Database { name: setting, source: OnceLock::new() }
+    }
+
+    /// Its pool; made now if this is the first use.
+    ///
+    /// # Errors
+    ///
+    /// If there is no settings file, it is wrong, or the embedded server does not start. The next call tries again.
+    pub fn pool(&self) -> Result<&Pool> {
+        self.source.get_or_init(|| application::source(self.name)).pool()
+    }
+
+    /// A query on a connection that is lent for it, with the values of `$1, $2 …` as a tuple. Nothing happens until a
+    /// terminal runs it.
+    #[track_caller]
+    pub fn query<'q, P: Params>(&'q self, sql: &'q str, params: P) -> Sql<'q, P> {
+        Sql::new(Executor::Lender(self), sql, params, Location::caller())
+    }
+
+    /// Runs several statements, separated by semicolons, in one round trip and atomically. Results are thrown away.
+    ///
+    /// # Errors
+    ///
+    /// If a statement fails (then none has had an effect), the connection is lost, or the time limit passes.
+    pub fn script(&self, text: &str) -> Result<()> {
+        self.pool()?.connection()?.script(text)
+    }
+
+    /// Runs a function inside a transaction on a connection that is lent for it: COMMIT if it returns `Ok`, else ROLLBACK.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::transaction`](crate::Connection::transaction).
+    ///
+    /// ```
+    /// # fn pay(db: &maypole::Database) -> maypole::Result<()> {
+    /// db.transaction(|q| {
+    ///     q.query("UPDATE accounts SET balance = balance - 10 WHERE id = $1", (1,)).run()?;
+    ///     q.query("UPDATE accounts SET balance = balance + 10 WHERE id = $1", (2,)).run()?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
+        self.pool()?.connection()?.transaction(function)
+    }
+}
+
+impl Lender for Database {
+    fn pool(&self) -> Result<&Pool> {
+        Database::pool(self)
+    }
+}
+
+/// A database without a setting, for programs that build their pools themselves.
+impl From<Pool> for Database {
+    fn from(pool: Pool) -> Database {
+        Database { name: "", source: OnceLock::from(Source::ready(pool)) }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("name", &self.name).finish_non_exhaustive()
+    }
+}

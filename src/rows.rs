@@ -1,0 +1,127 @@
+//! A result that streams. Uses: connection, deadline, error, from_row, params, pool.
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connection::{Connection, Cursor};
+use crate::deadline::Deadline;
+use crate::error::{Error, QueryContext, Result};
+use crate::from_row::FromRow;
+use crate::params::Params;
+use crate::pool::Lease;
+
+/// The rows of a query, one after the other, in bounded memory.
+///
+/// They are asked for in chunks, the next while the last is being eaten. An error is the last item. Dropping it ends the
+/// query without reading the rest, and without waiting.
+pub struct Rows<'q, T: FromRow>(State<'q, T>);
+
+enum State<'q, T: FromRow> {
+    Open(Open<'q, T>),
+    Failed(Error),
+    Over,
+}
+
+struct Open<'q, T: FromRow> {
+    holder: Holder<'q>,
+    cursor: Cursor,
+    plan: T::Plan,
+    text: Arc<str>,
+    timeout: Option<Duration>,
+    location: &'static Location<'static>,
+}
+
+/// The connection that a query runs on.
+pub(crate) enum Holder<'q> {
+    /// Lent for this query, and given back with it.
+    Lease(Lease),
+    /// Somebody else's.
+    Connection(&'q Connection),
+}
+
+impl Holder<'_> {
+    pub(crate) fn connection(&self) -> &Connection {
+        match self {
+            Holder::Lease(lease) => lease,
+            Holder::Connection(connection) => connection,
+        }
+    }
+}
+
+impl<'q, T: FromRow> Rows<'q, T> {
+    pub(crate) fn open(
+        holder: Holder<'q>,
+        sql: &str,
+        params: &dyn Params,
+        chunk: u32,
+        timeout: Option<Option<Duration>>,
+        location: &'static Location<'static>,
+    ) -> Result<Rows<'q, T>> {
+        let connection = holder.connection();
+        let timeout = timeout.unwrap_or(connection.timeout());
+        let mut cursor = Cursor::open(connection, sql, params, chunk, Deadline::after(timeout))?;
+        match T::plan(cursor.columns()) {
+            Ok(plan) => Ok(Rows(State::Open(Open { holder, cursor, plan, text: sql.into(), timeout, location }))),
+            Err(error) => {
+                cursor.close(connection);
+                Err(error)
+            }
+        }
+    }
+
+    /// A stream that has failed before its first row.
+    pub(crate) fn failed(error: Error) -> Rows<'q, T> {
+        Rows(State::Failed(error))
+    }
+}
+
+impl<T: FromRow> Iterator for Rows<'_, T> {
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Result<T>> {
+        match &mut self.0 {
+            State::Open(open) => match open.next() {
+                Ok(Some(row)) => Some(Ok(row)),
+                Ok(None) => {
+                    self.0 = State::Over;
+                    None
+                }
+                Err(error) => {
+                    let context =
+                        QueryContext { sql: open.text.clone(), name: None, location: Some(open.location) };
+                    self.0 = State::Over;
+                    Some(Err(error.in_query(&context)))
+                }
+            },
+            State::Failed(_) => match std::mem::replace(&mut self.0, State::Over) {
+                State::Failed(error) => Some(Err(error)),
+                State::Open(_) | State::Over => None,
+            },
+            State::Over => None,
+        }
+    }
+}
+
+impl<T: FromRow> FusedIterator for Rows<'_, T> {}
+
+impl<T: FromRow> Open<'_, T> {
+    fn next(&mut self) -> Result<Option<T>> {
+        let timeout = self.timeout;
+        self.cursor.next::<T>(self.holder.connection(), &self.plan, || Deadline::after(timeout))
+    }
+}
+
+impl<T: FromRow> Drop for Open<'_, T> {
+    fn drop(&mut self) {
+        self.cursor.close(self.holder.connection());
+    }
+}
+
+impl<T: FromRow> fmt::Debug for Rows<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("open", &matches!(self.0, State::Open(_))).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,129 @@
+//! All or nothing: a function whose statements take effect together. Uses: connection, error, params, sql.
+
+use std::fmt;
+use std::panic::Location;
+
+use crate::connection::Connection;
+use crate::error::{Error, Outcome, Result};
+use crate::params::Params;
+use crate::sql::{Executor, Sql};
+
+/// A transaction under way: what a transaction function queries with.
+///
+/// It ends with the function that was given it: committed if that returns `Ok`, else rolled back.
+pub struct Tx {
+    connection: Connection,
+}
+
+impl Tx {
+    /// A query inside the transaction. Nothing happens until a terminal runs it.
+    #[track_caller]
+    pub fn query<'q, P: Params>(&'q self, sql: &'q str, params: P) -> Sql<'q, P> {
+        Sql::new(Executor::Connection(&self.connection), sql, params, Location::caller())
+    }
+
+    /// Runs several statements inside the transaction, in one round trip. Results are thrown away.
+    ///
+    /// # Errors
+    ///
+    /// If a statement fails, the connection is lost, or the time limit passes.
+    pub fn script(&self, text: &str) -> Result<()> {
+        self.connection.script(text)
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tx").field(&self.connection).finish()
+    }
+}
+
+impl Connection {
+    /// Runs a function inside a transaction: COMMIT if it returns `Ok`, else ROLLBACK.
+    ///
+    /// # Errors
+    ///
+    /// The function's own. Errors of BEGIN and COMMIT; [`Error::outcome`] tells whether a failed COMMIT rolled back
+    /// or nobody knows, because the connection was lost while it was under way. A function that returns `Ok` although
+    /// one of its statements had failed gets an error too: PostgreSQL rolls such a transaction back.
+    ///
+    /// # Cancel
+    ///
+    /// A cancel or panic inside the function rolls back, without waiting.
+    pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
+        if self.in_transaction() {
+            return Err(Error::usage("this connection is in a transaction already; they do not nest"));
+        }
+        let rollback = RollbackOnDrop { connection: self, armed: true };
+        let began = self.simple("BEGIN");
+        if let Err(error) = began {
+            return Err(Error::commit("BEGIN failed", error.outcome()).caused_by(error));
+        }
+        match function(&Tx { connection: self.sibling() }) {
+            Ok(value) => {
+                rollback.disarm();
+                self.commit().map(|()| value)
+            }
+            Err(error) => {
+                rollback.disarm();
+                if let Err(failed) = self.roll_back() {
+                    log::warn!(target: "maypole::transaction", "ROLLBACK failed, the connection is closed: {failed}");
+                    self.link().kill(failed);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&self) -> Result<()> {
+        match self.simple("COMMIT") {
+            Ok(tag) if tag == "COMMIT" => Ok(()),
+            // PostgreSQL's answer to COMMIT in a failed transaction (manual, COMMIT): no error, another tag.
+            Ok(_) => Err(Error::commit(
+                "the transaction was rolled back: one of its statements had failed, and its function returned Ok",
+                Outcome::RolledBack,
+            )),
+            Err(error) => Err(match error.outcome() {
+                Outcome::RolledBack => {
+                    Error::commit("COMMIT failed, the transaction was rolled back", Outcome::RolledBack)
+                }
+                Outcome::NotSent => Error::commit(
+                    "the connection was lost before COMMIT, the transaction was rolled back",
+                    Outcome::NotSent,
+                ),
+                Outcome::Done | Outcome::Unknown => Error::commit(
+                    "no answer to COMMIT came: the transaction may or may not have been committed",
+                    Outcome::Unknown,
+                ),
+            }
+            .caused_by(error)),
+        }
+    }
+
+    fn roll_back(&self) -> Result<()> {
+        if self.link().death().is_some() || !self.in_transaction() {
+            return Ok(());
+        }
+        self.simple("ROLLBACK").map(|_| ())
+    }
+}
+
+/// Rolls back on a panic or a cancel: posts the ROLLBACK and does not wait.
+struct RollbackOnDrop<'c> {
+    connection: &'c Connection,
+    armed: bool,
+}
+
+impl RollbackOnDrop<'_> {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for RollbackOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.connection.post_rollback();
+        }
+    }
+}
