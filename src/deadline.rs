@@ -16,6 +16,11 @@ impl Deadline {
     /// No limit.
     pub(crate) const NEVER: Deadline = Deadline(None);
 
+    /// That moment; `None` is no limit.
+    pub(crate) fn at(moment: Option<Instant>) -> Deadline {
+        Deadline(moment)
+    }
+
     /// The moment `limit` from now; `None` is no limit.
     pub(crate) fn after(limit: impl Into<Option<Duration>>) -> Deadline {
         match limit.into() {

@@ -241,7 +241,7 @@ impl Connection {
         claim
     }
 
-    fn wait(&self, claim: Claim, deadline: Deadline) -> Result<Reply> {
+    fn wait(&self, claim: Claim<Result<Reply>>, deadline: Deadline) -> Result<Reply> {
         match claim.wait() {
             Waited::Value(reply) => reply,
             Waited::Overdue => {

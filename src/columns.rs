@@ -1,0 +1,374 @@
+//! The columns of a result: names and types in order, and what each type is read as. Uses: error.
+
+use std::any::type_name;
+
+use postgres_types::{FromSql, Kind, Type, WasNull};
+
+use crate::error::{Cause, Error, Result};
+
+/// A column of a result: its name and its SQL type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    name: Box<str>,
+    type_: Type,
+    counted: Counted,
+}
+
+/// Which values of a type begin with a number of elements.
+///
+/// The decoders of postgres-types reserve memory for as many elements as the value announces. So the number is
+/// compared with the length of the value first: a broken server must not make us ask for gigabytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    No,
+    Array,
+    Hstore,
+}
+
+impl Column {
+    pub(crate) fn new(name: impl Into<Box<str>>, type_: Type) -> Column {
+        let counted = match type_.kind() {
+            Kind::Array(_) => Counted::Array,
+            _ if type_.name() == "hstore" => Counted::Hstore,
+            _ => Counted::No,
+        };
+        Column { name: name.into(), type_, counted }
+    }
+
+    /// The name, as the server sent it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The SQL type. A column of a domain has the domain's base type: that is what the server sends.
+    pub fn type_(&self) -> &Type {
+        &self.type_
+    }
+
+    /// Whether values of this column can be read as `T` without loss.
+    pub(crate) fn check<'a, T: FromSql<'a>>(&self) -> Result<()> {
+        if T::accepts(&self.type_) { Ok(()) } else { Err(self.mismatch(&short_name(type_name::<T>()))) }
+    }
+
+    /// Reads a value as `T`, which `check` has accepted.
+    #[inline]
+    pub(crate) fn decode<'a, T: FromSql<'a>>(&self, raw: Option<&'a [u8]>) -> Result<T> {
+        if self.counted != Counted::No && !raw.is_none_or(|raw| self.count_fits(raw)) {
+            let cause = "it announces more elements than it has".into();
+            return Err(self.undecodable(type_name::<T>(), false, cause));
+        }
+        T::from_sql_nullable(&self.type_, raw)
+            .map_err(|cause| self.undecodable(type_name::<T>(), raw.is_none(), cause))
+    }
+
+    /// Whether the value is long enough for the number of elements it begins with.
+    fn count_fits(&self, raw: &[u8]) -> bool {
+        match self.counted {
+            Counted::No => true,
+            Counted::Array => array_dimensions(raw).is_some(),
+            // Each pair has two lengths of four bytes.
+            Counted::Hstore => raw.first_chunk().is_some_and(|count| {
+                usize::try_from(i32::from_be_bytes(*count)).is_ok_and(|count| count <= raw.len() / 8)
+            }),
+        }
+    }
+
+    #[cold]
+    fn mismatch(&self, rust: &str) -> Error {
+        let Column { name, type_, .. } = self;
+        Error::shape(format!(
+            "column \"{name}\" is {type_}, which can't be read as {rust}: {}",
+            advice(type_)
+        ))
+    }
+
+    #[cold]
+    fn undecodable(&self, rust: &str, null: bool, cause: Cause) -> Error {
+        let Column { name, type_, .. } = self;
+        let rust = short_name(rust);
+        let what = format!("column \"{name}\" ({type_})");
+        if !cause.is::<WasNull>() {
+            Error::shape(format!("{what} can't be read as {rust}")).caused_by(cause)
+        } else if null {
+            Error::shape(format!("{what} is NULL, which {rust} can't hold: use Option<{rust}>"))
+        } else {
+            Error::shape(format!(
+                "{what} holds a NULL inside, which {rust} can't: use Option for the elements"
+            ))
+        }
+    }
+}
+
+/// The columns of a result, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns(Box<[Column]>);
+
+impl Columns {
+    pub(crate) fn new(columns: Vec<Column>) -> Columns {
+        Columns(columns.into())
+    }
+
+    /// How many columns there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The columns in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Column> {
+        self.0.iter()
+    }
+
+    /// The column at this position, counted from 0.
+    pub fn get(&self, index: usize) -> Option<&Column> {
+        self.0.get(index)
+    }
+
+    /// The position of the column with this name, upper and lower case told apart.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such column; the error lists what there is. If the name occurs more than once.
+    pub fn position(&self, name: &str) -> Result<usize> {
+        let mut found = self.iter().enumerate().filter(|(_, column)| &*column.name == name);
+        match (found.next(), found.next()) {
+            (Some((position, _)), None) => Ok(position),
+            (Some(_), Some(_)) => Err(Error::shape(format!(
+                "the result has {} columns of the name \"{name}\": give each its own with AS, or ask by index",
+                self.iter().filter(|column| &*column.name == name).count()
+            ))),
+            (None, _) => {
+                let close = closest(name, self.iter().map(Column::name));
+                let hint = close.map_or(String::new(), |close| format!(" (did you mean \"{close}\"?)"));
+                Err(Error::shape(format!("there is no column \"{name}\"{hint}: {}", self.summary())))
+            }
+        }
+    }
+
+    /// What an error tells about the columns.
+    pub(crate) fn summary(&self) -> String {
+        const SHOWN: usize = 20;
+        let mut names: Vec<_> =
+            self.iter().take(SHOWN).map(|column| format!("\"{}\"", column.name)).collect();
+        if self.len() > SHOWN {
+            names.push("…".into());
+        }
+        match self.len() {
+            0 => "the result has no columns".into(),
+            1 => format!("the result has one column, {}", names.concat()),
+            n => format!("the result has {n} columns, {}", names.join(", ")),
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Columns {
+    type Item = &'a Column;
+    type IntoIter = std::slice::Iter<'a, Column>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The lengths of an array's dimensions and the bytes of its elements; none if the header is impossible.
+pub(crate) fn array_dimensions(raw: &[u8]) -> Option<(Vec<usize>, &[u8])> {
+    // PostgreSQL's MAXDIM.
+    const MOST: usize = 6;
+    let (header, mut rest) = raw.split_first_chunk::<12>()?;
+    let [a, b, c, d, ..] = *header;
+    let count = usize::try_from(i32::from_be_bytes([a, b, c, d])).ok().filter(|count| *count <= MOST)?;
+    let mut lengths = Vec::with_capacity(count);
+    let mut elements = usize::from(count > 0);
+    for _ in 0..count {
+        let (dimension, after) = rest.split_first_chunk::<8>()?;
+        let [a, b, c, d, ..] = *dimension;
+        // An empty array has no dimensions at all.
+        let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).ok().filter(|length| *length > 0)?;
+        elements = elements.checked_mul(length)?;
+        lengths.push(length);
+        rest = after;
+    }
+    // Each element has a length of four bytes.
+    (elements <= rest.len() / 4).then_some((lengths, rest))
+}
+
+/// The name nearest to the one that was written, if any is near enough to have been meant.
+pub(crate) fn closest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = written.chars().count().div_ceil(3);
+    let (distance, name) = names.map(|name| (distance(written, name), name)).min_by_key(|pair| pair.0)?;
+    (distance <= near).then_some(name)
+}
+
+/// How many letters must be put in, taken out, exchanged or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) =
+        (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut row = vec![i + 1];
+        for j in 0..b.len() {
+            let exchanged = above[j] + usize::from(a[i] != b[j]);
+            let mut least = exchanged.min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut above, row);
+    }
+    above[b.len()]
+}
+
+/// A Rust type as people write it: without the paths.
+pub(crate) fn short_name(path: &str) -> String {
+    let mut short = String::with_capacity(path.len());
+    // Where the path began that is being copied.
+    let mut start = 0;
+    for c in path.chars() {
+        short.push(c);
+        if !(c.is_alphanumeric() || c == '_' || c == ':') {
+            start = short.len();
+        } else if short[start..].ends_with("::") {
+            short.truncate(start);
+        }
+    }
+    short
+}
+
+/// What to do about a column of this type.
+fn advice(type_: &Type) -> String {
+    match rust_type(type_) {
+        Some(rust) => format!("use {rust}, or cast the column in SQL"),
+        None if matches!(type_.kind(), Kind::Enum(_)) => {
+            "derive postgres_types::FromSql for a Rust enum, or cast the column to text in SQL".into()
+        }
+        None if matches!(*type_, Type::NUMERIC) => {
+            "use a decimal type such as rust_decimal::Decimal, or cast the column in SQL to text or float8"
+                .into()
+        }
+        None => {
+            "use a Rust type whose FromSql accepts it, or cast the column in SQL, for instance to text".into()
+        }
+    }
+}
+
+/// The usual Rust type for values of this type, where there is one without further crates.
+fn rust_type(type_: &Type) -> Option<String> {
+    if let Kind::Array(element) = type_.kind() {
+        return rust_type(element).map(|element| format!("Vec<{element}>"));
+    }
+    let rust = match *type_ {
+        Type::BOOL => "bool",
+        Type::CHAR => "i8",
+        Type::INT2 => "i16",
+        Type::INT4 => "i32",
+        Type::INT8 => "i64",
+        Type::OID => "u32",
+        Type::FLOAT4 => "f32",
+        Type::FLOAT8 => "f64",
+        Type::BYTEA => "Vec<u8>",
+        Type::JSON | Type::JSONB => "serde_json::Value",
+        Type::INET => "std::net::IpAddr",
+        Type::TIMESTAMP | Type::TIMESTAMPTZ => "std::time::SystemTime",
+        _ if <&str as FromSql<'_>>::accepts(type_) => "String",
+        _ => return None,
+    };
+    Some(rust.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(names: &[&str]) -> Columns {
+        Columns::new(names.iter().map(|name| Column::new(*name, Type::INT4)).collect())
+    }
+
+    #[test]
+    fn a_missing_name_lists_what_there_is_and_suggests_the_nearest() {
+        let columns = columns(&["id", "name"]);
+        assert_eq!(columns.position("name").unwrap(), 1);
+        assert_eq!(
+            columns.position("nmae").unwrap_err().to_string(),
+            "there is no column \"nmae\" (did you mean \"name\"?): the result has 2 columns, \"id\", \"name\""
+        );
+        assert_eq!(
+            columns.position("zip_code").unwrap_err().to_string(),
+            "there is no column \"zip_code\": the result has 2 columns, \"id\", \"name\""
+        );
+    }
+
+    #[test]
+    fn a_name_that_occurs_twice_is_not_guessed() {
+        let error = columns(&["id", "name", "id"]).position("id").unwrap_err();
+        assert!(error.to_string().starts_with("the result has 2 columns of the name \"id\""), "{error}");
+    }
+
+    #[test]
+    fn a_long_list_of_columns_is_cut() {
+        let names: Vec<String> = (0..300).map(|i| format!("c{i}")).collect();
+        let columns = columns(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(columns.summary().starts_with("the result has 300 columns, \"c0\", "));
+        assert!(columns.summary().ends_with("\"c19\", …"));
+        assert_eq!(self::columns(&["a"]).summary(), "the result has one column, \"a\"");
+        assert_eq!(self::columns(&[]).summary(), "the result has no columns");
+    }
+
+    #[test]
+    fn types_are_named_without_their_paths() {
+        assert_eq!(short_name(type_name::<Option<Vec<String>>>()), "Option<Vec<String>>");
+        assert_eq!(short_name(type_name::<(i32, &[serde_json::Value])>()), "(i32, &[Value])");
+    }
+
+    #[test]
+    fn a_type_that_loses_digits_is_refused_with_the_one_that_does_not() {
+        let error = Column::new("n", Type::INT8).check::<i32>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column \"n\" is int8, which can't be read as i32: use i64, or cast the column in SQL"
+        );
+        let error = Column::new("n", Type::INT8_ARRAY).check::<Vec<i32>>().unwrap_err();
+        assert!(error.to_string().contains("read as Vec<i32>: use Vec<i64>,"), "{error}");
+        assert!(Column::new("n", Type::NUMERIC).check::<f64>().unwrap_err().to_string().contains("Decimal"));
+    }
+
+    #[test]
+    fn the_distance_counts_swaps_as_one() {
+        assert_eq!(distance("nmae", "name"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("id", "ID"), 0);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn an_array_that_announces_more_than_it_has_is_refused_before_memory_is_reserved() {
+        let mut raw = Vec::new();
+        for word in [1, 0, 23, i32::MAX, 1] {
+            raw.extend(i32::to_be_bytes(word));
+        }
+        let error = Column::new("n", Type::INT4_ARRAY).decode::<Vec<i32>>(Some(&raw)).unwrap_err();
+        assert_eq!(error.to_string(), "column \"n\" (_int4) can't be read as Vec<i32>");
+
+        let hstore = Type::new("hstore".into(), 90_000, Kind::Simple, "public".into());
+        let column = Column::new("n", hstore);
+        type Map = std::collections::HashMap<String, Option<String>>;
+        assert!(column.decode::<Map>(Some(&i32::MAX.to_be_bytes())).is_err());
+        assert_eq!(column.decode::<Map>(Some(&[0; 4])).unwrap(), Map::new());
+    }
+
+    #[test]
+    fn the_dimensions_of_an_array_must_be_possible() {
+        let array = |words: &[i32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        assert_eq!(array_dimensions(&array(&[0, 0, 23])), Some((vec![], &[][..])));
+        let pair = array(&[2, 1, 23, 1, 1, 2, 1, -1, -1]);
+        assert_eq!(array_dimensions(&pair), Some((vec![1, 2], &pair[28..])));
+        for wrong in [&[1, 0, 23, 0, 1][..], &[-1, 0, 23], &[7, 0, 23], &[1, 0], &[1, 0, 23, 2, 1, -1]] {
+            assert_eq!(array_dimensions(&array(wrong)), None, "{wrong:?}");
+        }
+    }
+}
