@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::coro::Waiter;
 use crate::error::{Error, Phase, Result};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolBuilder};
 use crate::promise::{Promise, Waited, promise};
 use crate::settings::{DatabaseSettings, Settings, Url};
 
@@ -38,6 +38,31 @@ impl Source {
     }
 
     pub(crate) fn pool(self: &Arc<Source>) -> Result<&Pool> {
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool);
+        }
+        self.start(|builder| builder)
+    }
+
+    /// Makes the pool with what the settings say, changed by the program.
+    pub(crate) fn configure(
+        self: &Arc<Source>,
+        change: impl FnOnce(PoolBuilder) -> PoolBuilder + Send + 'static,
+    ) -> Result<&Pool> {
+        if self.pool.get().is_some() || !self.waiting.lock().is_empty() {
+            return Err(Error::usage(format!(
+                "the pool of {:?} has been started already: configure it before its first use",
+                self.name
+            )));
+        }
+        self.start(change)
+    }
+
+    fn start(
+        self: &Arc<Source>,
+        change: impl FnOnce(PoolBuilder) -> PoolBuilder + Send + 'static,
+    ) -> Result<&Pool> {
+        let mut change = Some(change);
         loop {
             if let Some(pool) = self.pool.get() {
                 return Ok(pool);
@@ -50,13 +75,15 @@ impl Source {
                 }
                 let (promise, claim) = promise();
                 waiting.push(promise);
-                if waiting.len() == 1 {
+                if waiting.len() == 1
+                    && let Some(change) = change.take()
+                {
                     let starter = Starter(self.clone());
                     // If no thread can be started the starter is dropped, which takes the lock: not under it.
                     drop(waiting);
                     thread::Builder::new()
                         .name(format!("maypole start {}", self.name))
-                        .spawn(move || starter.start())
+                        .spawn(move || starter.start(change))
                         .map_err(|error| Error::pool("no thread could be started").caused_by(error))?;
                 }
                 claim
@@ -73,8 +100,8 @@ impl Source {
 struct Starter(Arc<Source>);
 
 impl Starter {
-    fn start(self) {
-        match make(self.0.name) {
+    fn start(self, change: impl FnOnce(PoolBuilder) -> PoolBuilder) {
+        match make(self.0.name, change) {
             Ok(pool) => {
                 // Only one starter at a time: whoever waits, waits for it.
                 let _ = self.0.pool.set(pool);
@@ -100,27 +127,28 @@ impl Drop for Starter {
     }
 }
 
-fn make(name: &str) -> Result<Pool> {
+fn make(name: &str, change: impl FnOnce(PoolBuilder) -> PoolBuilder) -> Result<Pool> {
     let settings = Settings::find()?.database(name)?;
     let builder = Pool::builder()
         .limit(settings.limit)
         .acquire_timeout(settings.acquire_timeout)
         .query_timeout(settings.query_timeout)
         .max_waiting(settings.max_waiting);
-    match &settings.url {
-        Url::Config(config) => builder.config((**config).clone()).build(),
-        Url::Embedded => embedded(builder, &settings),
-    }
+    let builder = match &settings.url {
+        Url::Config(config) => builder.config((**config).clone()),
+        Url::Embedded => embedded(builder, &settings)?,
+    };
+    change(builder).build()
 }
 
 #[cfg(feature = "embedded")]
-fn embedded(builder: crate::pool::PoolBuilder, settings: &DatabaseSettings) -> Result<Pool> {
+fn embedded(builder: PoolBuilder, settings: &DatabaseSettings) -> Result<PoolBuilder> {
     let server = crate::embedded::Server::start()?;
     let config = settings.configure(server.url().parse()?);
-    builder.config(config).keep(server).build()
+    Ok(builder.config(config).keep(server))
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded(_: crate::pool::PoolBuilder, _: &DatabaseSettings) -> Result<Pool> {
+fn embedded(_: PoolBuilder, _: &DatabaseSettings) -> Result<PoolBuilder> {
     Err(Error::config("\"embedded\" needs the feature `embedded` of maypole, which this program is built without"))
 }

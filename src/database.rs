@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::application::{self, Source};
 use crate::error::Result;
 use crate::params::Params;
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolBuilder};
 use crate::sql::{Executor, Lender, Sql};
 use crate::transaction::Tx;
 
@@ -52,6 +52,26 @@ impl Database {
     /// If there is no settings file, it is wrong, or the embedded server does not start. The next call tries again.
     pub fn pool(&self) -> Result<&Pool> {
         self.source.get_or_init(|| application::source(self.name)).pool()
+    }
+
+    /// Makes its pool now, with what the settings say, changed by the program: hooks, or limits from a command line.
+    ///
+    /// ```no_run
+    /// # static DB: maypole::Database = maypole::Database::named("database");
+    /// # fn main() -> maypole::Result<()> {
+    /// DB.configure(|pool| pool.after_connect(|connection| connection.script("SET search_path = shop")))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`pool`](Database::pool), and if the pool has been started already.
+    pub fn configure(
+        &self,
+        change: impl FnOnce(PoolBuilder) -> PoolBuilder + Send + 'static,
+    ) -> Result<&Pool> {
+        self.source.get_or_init(|| application::source(self.name)).configure(change)
     }
 
     /// A query on a connection that is lent for it, with the values of `$1, $2 …` as a tuple. Nothing happens until a

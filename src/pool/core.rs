@@ -401,12 +401,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         self.queue.earliest().min(Deadline::at(self.backoff.next_attempt_at()))
     }
 
-    /// When [`tick`](Core::tick) must be called next: the first deadline in the queue, or the end of the pause after
-    /// a failure.
-    pub(crate) fn next_deadline(&self) -> Deadline {
-        self.queue.earliest().min(Deadline::at(self.backoff.next_attempt_at()))
-    }
-
     /// The connections that are open, whoever has them.
     pub(crate) fn connections(&self) -> impl Iterator<Item = &C> {
         self.slots.handles()
