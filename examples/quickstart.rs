@@ -144,7 +144,9 @@ struct Options {
 
 impl Options {
     /// `None` if help was asked for.
-    fn from_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Box<dyn Error>> {
+    fn from_arguments(
+        mut arguments: impl Iterator<Item = String>,
+    ) -> Result<Option<Options>, Box<dyn Error>> {
         let mut options = Options { workers: 1000, connections: 10, seconds: Duration::from_secs(5) };
         while let Some(name) = arguments.next() {
             if matches!(name.as_str(), "-h" | "--help") {

@@ -150,5 +150,7 @@ fn embedded(builder: PoolBuilder, settings: &DatabaseSettings) -> Result<PoolBui
 
 #[cfg(not(feature = "embedded"))]
 fn embedded(_: PoolBuilder, _: &DatabaseSettings) -> Result<PoolBuilder> {
-    Err(Error::config("\"embedded\" needs the feature `embedded` of maypole, which this program is built without"))
+    Err(Error::config(
+        "\"embedded\" needs the feature `embedded` of maypole, which this program is built without",
+    ))
 }

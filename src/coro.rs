@@ -109,5 +109,4 @@ mod tests {
         Waiter::current().wake();
         park();
     }
-
 }

@@ -87,11 +87,7 @@ impl Socket {
     pub(crate) fn wait(&self) -> Ready {
         let bits = self.0.wait_io();
         let hung_up = bits & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) != 0;
-        Ready {
-            readable: hung_up || bits & EPOLLIN != 0,
-            writable: hung_up || bits & EPOLLOUT != 0,
-            hung_up,
-        }
+        Ready { readable: hung_up || bits & EPOLLIN != 0, writable: hung_up || bits & EPOLLOUT != 0, hung_up }
     }
 
     /// Ends the present or the next `wait`.

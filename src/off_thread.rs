@@ -32,7 +32,9 @@ where
     })?;
     match claim.wait() {
         Waited::Value(Some(value)) => Ok(value),
-        Waited::Value(None) | Waited::Overdue => Err(io::Error::other(format!("the thread \"{name}\" panicked"))),
+        Waited::Value(None) | Waited::Overdue => {
+            Err(io::Error::other(format!("the thread \"{name}\" panicked")))
+        }
     }
 }
 

@@ -64,7 +64,9 @@ impl<'q, T: FromRow> Rows<'q, T> {
         let timeout = timeout.unwrap_or(connection.timeout());
         let mut cursor = Cursor::open(connection, sql, params, chunk, Deadline::after(timeout))?;
         match T::plan(cursor.columns()) {
-            Ok(plan) => Ok(Rows(State::Open(Open { holder, cursor, plan, text: sql.into(), timeout, location }))),
+            Ok(plan) => {
+                Ok(Rows(State::Open(Open { holder, cursor, plan, text: sql.into(), timeout, location })))
+            }
             Err(error) => {
                 cursor.close(connection);
                 Err(error)

@@ -21,8 +21,11 @@ pub fn create_tables() -> Result<()> {
          CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
          CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0));",
     )?;
-    DB.query("INSERT INTO customers SELECT id, 'customer ' || id FROM generate_series(1, $1) AS id", (CUSTOMERS,))
-        .run()?;
+    DB.query(
+        "INSERT INTO customers SELECT id, 'customer ' || id FROM generate_series(1, $1) AS id",
+        (CUSTOMERS,),
+    )
+    .run()?;
     DB.query("INSERT INTO accounts SELECT id, 1000 FROM generate_series(1, $1) AS id", (ACCOUNTS,)).run()?;
     DB.script("ANALYZE customers, accounts")
 }
@@ -41,10 +44,7 @@ pub fn transfer(from: i32, to: i32, amount: i64) -> Result<bool> {
     DB.transaction(|q| {
         // Rows are locked in the order of their keys, so that two transfers never wait for each other.
         let locked: Vec<(i32, i64)> = q
-            .query(
-                "SELECT id, balance FROM accounts WHERE id IN ($1, $2) ORDER BY id FOR UPDATE",
-                (from, to),
-            )
+            .query("SELECT id, balance FROM accounts WHERE id IN ($1, $2) ORDER BY id FOR UPDATE", (from, to))
             .rows()?;
         if !locked.iter().any(|(id, balance)| *id == from && *balance >= amount) {
             return Ok(false);

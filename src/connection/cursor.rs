@@ -82,7 +82,11 @@ impl Cursor {
         let claim = connection.submit(exchange, deadline, None, |encoder| {
             encoder.bind(&cursor.portal, &cursor.statement.name, &cursor.statement.params, params)?;
             encoder.execute(&cursor.portal, rows)?;
-            if bare { encoder.flush() } else { encoder.sync() }
+            if bare {
+                encoder.flush()
+            } else {
+                encoder.sync()
+            }
             Ok(())
         })?;
         cursor.closed = false;
@@ -135,7 +139,11 @@ impl Cursor {
             let exchange = if self.bare { encode::EXECUTE_NEXT } else { encode::EXECUTE_NEXT_AND_SYNC };
             let claim = connection.submit(exchange, deadline, None, |encoder| {
                 encoder.execute(&self.portal, self.rows)?;
-                if self.bare { encoder.flush() } else { encoder.sync() }
+                if self.bare {
+                    encoder.flush()
+                } else {
+                    encoder.sync()
+                }
                 Ok(())
             })?;
             self.next = Some(claim);

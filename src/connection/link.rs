@@ -355,8 +355,14 @@ impl Sweep for Link {
             }
             let limits = [
                 (state.write_deadline, "the server took no bytes for too long"),
-                (state.clean_up.as_ref().map_or(Deadline::NEVER, |c| c.deadline), "its clean-up took too long"),
-                (state.ending.unwrap_or(Deadline::NEVER), "its work was not done when the close deadline passed"),
+                (
+                    state.clean_up.as_ref().map_or(Deadline::NEVER, |c| c.deadline),
+                    "its clean-up took too long",
+                ),
+                (
+                    state.ending.unwrap_or(Deadline::NEVER),
+                    "its work was not done when the close deadline passed",
+                ),
             ];
             next = limits.iter().fold(next, |next, (deadline, _)| next.min(*deadline));
             limits.iter().find(|(deadline, _)| deadline.passed(now)).map(|(_, reason)| *reason)

@@ -246,7 +246,8 @@ impl Connection {
             Waited::Value(reply) => reply,
             Waited::Overdue => {
                 debug_assert!(!deadline.is_never(), "only deadlines expire");
-                let detail = "the statement was sent and may still take effect; its reply will be thrown away";
+                let detail =
+                    "the statement was sent and may still take effect; its reply will be thrown away";
                 Err(Error::timeout(Phase::Query, self.timeout, detail, Outcome::Unknown))
             }
         }
@@ -257,7 +258,9 @@ impl Connection {
         match reply.end {
             End::Complete => Ok(()),
             End::Failed => Err(decode::reply_error(&reply.bytes)),
-            End::Copy => Err(Error::usage("COPY from or to the client cannot be run as a query: it was stopped")),
+            End::Copy => {
+                Err(Error::usage("COPY from or to the client cannot be run as a query: it was stopped"))
+            }
             End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
                 .with_outcome(Outcome::RolledBack)),
         }

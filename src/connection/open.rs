@@ -15,8 +15,8 @@ use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper;
-use crate::off_thread::off_thread;
 use crate::net::{self, Endpoint, Keepalive, Socket, TcpOptions};
+use crate::off_thread::off_thread;
 use crate::protocol::authenticate::{self, Authenticate, Credentials, Entered, Next};
 use crate::protocol::frame::{self, HEADER, LIMIT_BEFORE_AUTHENTICATION};
 
@@ -85,11 +85,7 @@ fn tcp_options(config: &Config) -> TcpOptions {
     }
 }
 
-fn enter_at(
-    endpoint: &Endpoint,
-    config: &Config,
-    deadline: Deadline,
-) -> Result<(Socket, Entered, BytesMut)> {
+fn enter_at(endpoint: &Endpoint, config: &Config, deadline: Deadline) -> Result<(Socket, Entered, BytesMut)> {
     let socket = net::connect(endpoint, &tcp_options(config), deadline).map_err(|error| {
         if error.kind() == io::ErrorKind::TimedOut && deadline.passed(Instant::now()) {
             return overdue(config, endpoint, "no answer");
@@ -116,7 +112,9 @@ fn start_up(wire: &mut Wire, endpoint: &Endpoint, config: &Config) -> Result<Ent
         private: matches!(endpoint, Endpoint::Unix(_)),
     };
     let failed = |error: Failure| match error {
-        Failure::Io(error) => Error::connect(format!("the connection to {endpoint} was lost")).caused_by(error),
+        Failure::Io(error) => {
+            Error::connect(format!("the connection to {endpoint} was lost")).caused_by(error)
+        }
         Failure::Overdue => overdue(config, endpoint, "the server did not finish the start-up"),
         Failure::Refused(error) => error,
     };
@@ -124,8 +122,11 @@ fn start_up(wire: &mut Wire, endpoint: &Endpoint, config: &Config) -> Result<Ent
     wire.send(message).map_err(failed)?;
     let mut authenticate = Authenticate::new();
     loop {
-        let limit =
-            if authenticate.is_entered() { config.get_max_message_size() } else { LIMIT_BEFORE_AUTHENTICATION };
+        let limit = if authenticate.is_entered() {
+            config.get_max_message_size()
+        } else {
+            LIMIT_BEFORE_AUTHENTICATION
+        };
         let (tag, body) = wire.message(limit).map_err(failed)?;
         match authenticate.message(tag, &body, &who)? {
             Next::Read => {}

@@ -94,7 +94,12 @@ mod tests {
     use super::*;
 
     fn statement(name: String) -> Arc<Statement> {
-        Arc::new(Statement { name, params: Vec::new(), columns: Arc::new(Columns::new(Vec::new())), returns_rows: false })
+        Arc::new(Statement {
+            name,
+            params: Vec::new(),
+            columns: Arc::new(Columns::new(Vec::new())),
+            returns_rows: false,
+        })
     }
 
     #[test]

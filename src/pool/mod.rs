@@ -256,7 +256,8 @@ impl PoolBuilder {
     ///
     /// If the configuration is missing or contradicts itself, or the limit is 0.
     pub fn build(self) -> Result<Pool> {
-        let config = self.config.ok_or_else(|| Error::config("a pool needs a server: set url() or config()"))?;
+        let config =
+            self.config.ok_or_else(|| Error::config("a pool needs a server: set url() or config()"))?;
         config.targets()?;
         if self.options.limit == 0 {
             return Err(Error::config("limit: a pool needs at least 1 connection"));
@@ -278,7 +279,10 @@ impl PoolBuilder {
 
 impl fmt::Debug for PoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolBuilder").field("config", &self.config).field("limit", &self.options.limit).finish()
+        f.debug_struct("PoolBuilder")
+            .field("config", &self.config)
+            .field("limit", &self.options.limit)
+            .finish()
     }
 }
 
@@ -312,7 +316,11 @@ impl Inner {
         }
         if !covered {
             // An open that is wanted is started by the keeper, at once.
-            keeper::nudge(if this.opens.lock().wanted.is_empty() { deadline } else { Deadline::after(Duration::ZERO) });
+            keeper::nudge(if this.opens.lock().wanted.is_empty() {
+                deadline
+            } else {
+                Deadline::after(Duration::ZERO)
+            });
         }
         waiting.wait(limit)
     }
@@ -342,7 +350,9 @@ impl Inner {
         let opened = connection::open(this.config.clone(), this.types.clone(), move |result| {
             let Some(this) = weak.upgrade() else {
                 // The pool is gone: so is the use for this.
-                return if let Ok(link) = result { link.end(Deadline::after(GOODBYE)) };
+                return if let Ok(link) = result {
+                    link.end(Deadline::after(GOODBYE))
+                };
             };
             match (result, this.options.after_connect.clone()) {
                 (Ok(link), None) => Inner::opened(&this, id, link),

@@ -114,13 +114,16 @@ impl Authenticate {
                 Ok(Next::Read)
             }
             (b'Z', Stage::Entered) if body == b"I" => Ok(Next::Ready(std::mem::take(&mut self.entered))),
-            _ => Err(violation(format!("message '{}' came during start-up", char::from(tag).escape_default()))),
+            _ => {
+                Err(violation(format!("message '{}' came during start-up", char::from(tag).escape_default())))
+            }
         }
     }
 
     fn authentication(&mut self, body: &[u8], who: &Credentials<'_>) -> Result<Next> {
-        let (kind, rest) =
-            body.split_first_chunk::<4>().ok_or_else(|| violation("an authentication request is malformed"))?;
+        let (kind, rest) = body
+            .split_first_chunk::<4>()
+            .ok_or_else(|| violation("an authentication request is malformed"))?;
         let stage = std::mem::replace(&mut self.stage, Stage::Answered);
         match (u32::from_be_bytes(*kind), stage) {
             (0, Stage::Begun | Stage::Answered | Stage::Trusted) => {
@@ -199,9 +202,9 @@ pub(crate) fn iterations(challenge: &[u8]) -> Option<u32> {
 
 /// Computes the proof; `ITERATIONS_ON_COROUTINE` tells where this may run.
 pub(crate) fn hash(mut scram: Scram, challenge: &[u8]) -> Result<Scram> {
-    scram
-        .update(challenge)
-        .map_err(|error| Error::authentication(format!("the server's SCRAM challenge is refused: {error}")))?;
+    scram.update(challenge).map_err(|error| {
+        Error::authentication(format!("the server's SCRAM challenge is refused: {error}"))
+    })?;
     Ok(scram)
 }
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use postgres_protocol::message::backend::{ERROR_RESPONSE_TAG, Message, RowDescriptionBody};
 use postgres_protocol::message::backend::ParameterDescriptionBody;
+use postgres_protocol::message::backend::{ERROR_RESPONSE_TAG, Message, RowDescriptionBody};
 use postgres_types::Oid;
 
 use super::frame::{self, HEADER};
@@ -86,7 +86,9 @@ fn oids(description: &ParameterDescriptionBody) -> std::io::Result<Vec<Oid>> {
     Ok(all)
 }
 
-fn fallible_next<I: fallible_iterator::FallibleIterator>(iterator: &mut I) -> Result<Option<I::Item>, I::Error> {
+fn fallible_next<I: fallible_iterator::FallibleIterator>(
+    iterator: &mut I,
+) -> Result<Option<I::Item>, I::Error> {
     iterator.next()
 }
 
@@ -189,7 +191,8 @@ mod tests {
 
     #[test]
     fn tags_tell_the_rows() {
-        for (tag, rows) in [("INSERT 0 5", 5), ("UPDATE 3", 3), ("CREATE TABLE", 0), ("", 0), ("SELECT 7", 7)] {
+        for (tag, rows) in [("INSERT 0 5", 5), ("UPDATE 3", 3), ("CREATE TABLE", 0), ("", 0), ("SELECT 7", 7)]
+        {
             assert_eq!(affected_rows(tag), rows, "{tag}");
         }
         assert_eq!(command_tag(b"COMMIT\0"), "COMMIT");

@@ -92,10 +92,11 @@ impl<'b> Encoder<'b> {
             )));
         }
         self.message(|buffer| {
-            let formats = types.iter().enumerate().map(|(at, type_)| match params.get(at).encode_format(type_) {
-                Format::Text => 0,
-                Format::Binary => 1,
-            });
+            let formats =
+                types.iter().enumerate().map(|(at, type_)| match params.get(at).encode_format(type_) {
+                    Format::Text => 0,
+                    Format::Binary => 1,
+                });
             let mut wrong = None;
             let values = types.iter().enumerate();
             let result = frontend::bind(
@@ -104,7 +105,11 @@ impl<'b> Encoder<'b> {
                 formats,
                 values,
                 |(at, type_), buffer| {
-                    params.get(at).to_sql_checked(type_, buffer).map(null).inspect_err(|_| wrong = Some((at, type_)))
+                    params
+                        .get(at)
+                        .to_sql_checked(type_, buffer)
+                        .map(null)
+                        .inspect_err(|_| wrong = Some((at, type_)))
                 },
                 Some(1),
                 buffer,

@@ -216,12 +216,7 @@ impl<T> Session<T> {
     /// Queues a request: its bytes and what they will be answered with.
     ///
     /// While the server passes everything over, a request without a Sync would never be answered: it comes back.
-    pub(crate) fn submit(
-        &mut self,
-        bytes: &[u8],
-        exchange: Exchange,
-        token: T,
-    ) -> Result<(), PassedOver<T>> {
+    pub(crate) fn submit(&mut self, bytes: &[u8], exchange: Exchange, token: T) -> Result<(), PassedOver<T>> {
         let (at, end) = match exchange.sync_step() {
             _ if !(self.skipping && self.pending.is_empty()) => (0, End::Complete),
             Some(sync) => (sync, passed_over(sync)),

@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one module per promise, on top of the kit in `support`.
 
+mod askers;
 mod kit;
 mod support;

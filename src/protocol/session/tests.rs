@@ -24,7 +24,13 @@ struct Asked {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    (0..EXCHANGES.len(), 0..4usize, any::<bool>(), prop::option::weighted(0.3, 0..4u8), prop::bool::weighted(0.2))
+    (
+        0..EXCHANGES.len(),
+        0..4usize,
+        any::<bool>(),
+        prop::option::weighted(0.3, 0..4u8),
+        prop::bool::weighted(0.2),
+    )
         .prop_map(|(exchange, rows, suspends, fails_at, given_up)| Asked {
             exchange: EXCHANGES[exchange],
             rows,
@@ -57,7 +63,12 @@ struct Server {
 }
 
 impl Server {
-    fn answer(&mut self, id: usize, asked: &Asked, asides: &mut impl FnMut(&mut BytesMut)) -> (BytesMut, End) {
+    fn answer(
+        &mut self,
+        id: usize,
+        asked: &Asked,
+        asides: &mut impl FnMut(&mut BytesMut),
+    ) -> (BytesMut, End) {
         let mut out = BytesMut::new();
         let mut end = End::Complete;
         let mut at = 0;
@@ -196,7 +207,9 @@ fn converse(all: &[Asked], cuts: &[usize], ahead: usize, kinds: &[u8]) -> Result
         let rows = decode::tests_only_bodies(&reply.bytes, b'D');
         let mark = format!("row of {id}\0");
         prop_assert!(rows.iter().all(|row| *row == mark.as_bytes()), "only its own rows");
-        if *end == End::Complete && all[*id].exchange.steps[..usize::from(all[*id].exchange.length)].contains(&Step::Execute) {
+        if *end == End::Complete
+            && all[*id].exchange.steps[..usize::from(all[*id].exchange.length)].contains(&Step::Execute)
+        {
             prop_assert_eq!(rows.len(), all[*id].rows);
         }
     }
@@ -276,7 +289,9 @@ fn an_unasked_ready_for_query_is_fatal() {
 
 #[test]
 fn messages_out_of_turn_and_unknown_ones_are_fatal() {
-    for bytes in [&b"D\0\0\0\x06\0\0"[..], b"1\0\0\0\x04", b"W\0\0\0\x04", b"v\0\0\0\x04", b"R\0\0\0\x08\0\0\0\0"] {
+    for bytes in
+        [&b"D\0\0\0\x06\0\0"[..], b"1\0\0\0\x04", b"W\0\0\0\x04", b"v\0\0\0\x04", b"R\0\0\0\x08\0\0\0\0"]
+    {
         assert!(matches!(fed(Some(EXECUTE), bytes).0, Err(Fatal::Violation(_))), "{bytes:?}");
     }
     assert!(matches!(fed(Some(SYNC), b"Z\0\0\0\x05X").0, Err(Fatal::Violation(_))), "unknown status");

@@ -1,0 +1,60 @@
+//! Cancels random coroutines at random moments. Uses: random.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use maypole::JoinHandle;
+
+use super::random::Random;
+
+/// Cancels a coroutine at its next wait, as the user of a library may do at any time.
+#[allow(unsafe_code)]
+pub(crate) fn cancel<T>(handle: &JoinHandle<T>) {
+    // SAFETY: may asks that the destructors of what the coroutine holds can stand it: that is what is tested.
+    unsafe { handle.coroutine().cancel() }
+}
+
+/// The victims: coroutines that may be cancelled at any moment.
+#[derive(Clone, Default)]
+pub(crate) struct Chaos {
+    victims: Arc<Mutex<Vec<may::coroutine::Coroutine>>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Chaos {
+    /// Adds a victim.
+    pub(crate) fn expose<T>(&self, handle: &JoinHandle<T>) {
+        self.victims.lock().expect("no holder panics").push(handle.coroutine().clone());
+    }
+
+    /// Starts a plain thread that cancels one victim after another, at random moments, until `stop`. Returns how many
+    /// it has cancelled.
+    #[allow(unsafe_code)]
+    pub(crate) fn start(&self, mut random: Random) -> thread::JoinHandle<usize> {
+        let (victims, over) = (self.victims.clone(), self.over.clone());
+        thread::spawn(move || {
+            let mut cancelled = 0;
+            while !over.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_micros(random.next() % 300));
+                let victim = {
+                    let mut victims = victims.lock().expect("no holder panics");
+                    if victims.is_empty() {
+                        continue;
+                    }
+                    let at = random.below(victims.len());
+                    victims.swap_remove(at)
+                };
+                // SAFETY: see `cancel`.
+                unsafe { victim.cancel() };
+                cancelled += 1;
+            }
+            cancelled
+        })
+    }
+
+    pub(crate) fn stop(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}

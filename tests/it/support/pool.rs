@@ -1,0 +1,128 @@
+//! Pools under test, with the two checks that end every test: the probe and the ledger.
+//! Uses: client, eventually, server, watchdog.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use maypole::{Database, Pool, PoolBuilder, Row, spawn};
+
+use super::client::Client;
+use super::eventually::eventually;
+use super::random::Random;
+use super::server::server;
+use super::watchdog::{Watchdog, watchdog};
+
+/// How long a test may take before it is taken to hang.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A pool whose sessions can be told apart from those of all other tests.
+pub(crate) struct TestPool {
+    pub(crate) pool: Pool,
+    pub(crate) db: Database,
+    /// The application name of its sessions.
+    pub(crate) name: String,
+    _watchdog: Watchdog,
+}
+
+/// Prepares may for tests: no pinning to cores (parallel test processes would share them), and as many workers as
+/// `MAYPOLE_TEST_WORKERS` says. Call it before anything runs a coroutine.
+pub(crate) fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        may::config().set_worker_pin(false);
+        let workers = std::env::var("MAYPOLE_TEST_WORKERS").ok().and_then(|text| text.parse().ok());
+        may::config().set_workers(workers.unwrap_or(2));
+    });
+}
+
+impl TestPool {
+    /// A pool of the shared server.
+    pub(crate) fn new(limit: usize) -> TestPool {
+        TestPool::at(&server().url(), limit)
+    }
+
+    /// A pool of whatever listens at this URL: a proxy before the shared server.
+    pub(crate) fn at(url: &str, limit: usize) -> TestPool {
+        TestPool::built(url, |builder| builder.limit(limit))
+    }
+
+    /// A pool with settings of its own.
+    pub(crate) fn built(url: &str, build: impl FnOnce(PoolBuilder) -> PoolBuilder) -> TestPool {
+        prepare();
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let name = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let config: maypole::Config = url.parse().expect("a good URL");
+        let builder = Pool::builder().config(config.application_name(&name));
+        let pool = build(builder).build().expect("a good configuration");
+        let watchdog = watchdog(LIMIT);
+        let dumped = pool.clone();
+        watchdog.on_dump("pool", move || format!("{dumped:?}"));
+        TestPool { db: Database::from(pool.clone()), pool, name, _watchdog: watchdog }
+    }
+
+    /// The probe and the ledger. Blocks the thread: call it from the test's own.
+    pub(crate) fn finish(&self) {
+        self.ledger();
+        self.probe();
+        self.ledger();
+    }
+
+    /// Every connection answers its own random constant, and the server sees none of ours idle in transaction.
+    fn probe(&self) {
+        let mut random = Random::new();
+        let limit = self.pool.stats().limit;
+        let leases: Vec<_> =
+            (0..limit).map(|_| self.pool.connection().expect("every slot of the pool can be lent")).collect();
+        let seed = random.fork();
+        let answered = spawn(move || {
+            let mut random = seed;
+            for lease in &leases {
+                let constant = i64::from_ne_bytes(random.next().to_ne_bytes());
+                let answer: i64 = lease.query("SELECT $1::bigint", (constant,)).value().expect("an answer");
+                assert_eq!(answer, constant, "the answer to another question");
+                assert!(!lease.in_transaction());
+            }
+        });
+        answered.join().expect("the probe panicked");
+        let stuck = self.sessions("AND state LIKE 'idle in transaction%'");
+        assert_eq!(stuck, 0, "sessions idle in transaction");
+    }
+
+    /// Nothing is out, the sum is the limit, and the server counts as many sessions as we do.
+    pub(crate) fn ledger(&self) {
+        eventually("all leases are back and clean, and the server agrees", || {
+            let stats = self.pool.stats();
+            let sum = stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free;
+            assert_eq!(sum, stats.limit, "the ledger: {stats:?}");
+            stats.lent + stats.opening + stats.cleaning + stats.waiting == 0
+                && self.sessions("") == stats.idle
+        });
+    }
+
+    /// How many sessions of this pool the server has, with a condition on `pg_stat_activity`.
+    pub(crate) fn sessions(&self, condition: &str) -> usize {
+        let mut client = Client::connect(&server().url()).expect("the server answers");
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}' {condition}",
+            self.name
+        );
+        let rows = client.query(&sql).expect("the server answers");
+        rows[0][0].as_deref().and_then(|count| count.parse().ok()).expect("a count")
+    }
+}
+
+/// Runs a function in a coroutine and waits for it; a panic in it is the test's.
+#[track_caller]
+pub(crate) fn in_coroutine<R: Send + 'static>(function: impl FnOnce() -> R + Send + 'static) -> R {
+    prepare();
+    match spawn(function).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// The row as it prints.
+pub(crate) fn text(row: &Row) -> String {
+    row.to_string()
+}
