@@ -41,6 +41,7 @@ struct Inner {
 }
 
 /// The private list of causes.
+#[allow(clippy::large_enum_variant, reason = "an error is boxed as a whole")]
 pub(crate) enum Kind {
     /// A connection string or a setting is wrong.
     Config(String),

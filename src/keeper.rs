@@ -57,10 +57,13 @@ struct State {
     /// so that a row of short operations nudges once per deadline and not once per operation.
     wanted: Option<Instant>,
     swept: Vec<Weak<dyn Sweep>>,
-    alarms: Vec<(u64, Instant, Box<dyn Fn() + Send>)>,
+    alarms: Vec<Ringing>,
     next_alarm: u64,
     buried: Vec<(Instant, Box<dyn Any + Send>)>,
 }
+
+/// The number of an alarm, when it rings, and what it calls.
+type Ringing = (u64, Instant, Box<dyn Fn() + Send>);
 
 /// Sweeps this from now on, until its last owner drops it.
 pub(crate) fn watch(swept: Weak<dyn Sweep>) {

@@ -1,4 +1,4 @@
-//! Sockets: connecting by any address, reading and writing without waiting. Uses: deadline, keeper, off_thread.
+//! Sockets: connecting by any address, reading and writing without waiting. Uses: coro, deadline, keeper, off_thread.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use may::io::{CoIo, WaitIo, WaitIoWaker};
 use socket2::{Domain, SockAddr, Socket as RawSocket, TcpKeepalive, Type};
 
+use crate::coro;
 use crate::deadline::Deadline;
 use crate::keeper;
 use crate::off_thread::off_thread;
@@ -164,9 +165,7 @@ fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Socket> {
                 if deadline.passed(Instant::now()) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                may::coroutine::sleep(Duration::from_millis(5));
-                // After a sleep may runs us on its timer thread until we yield (rule M5).
-                may::coroutine::yield_now();
+                coro::sleep_until(Deadline::after(RETRY).min(deadline));
             }
             result => return result,
         }
@@ -206,6 +205,9 @@ fn await_connected(socket: &Socket, deadline: Deadline) -> io::Result<()> {
         socket.wait();
     }
 }
+
+/// How long to wait for room in a full queue of connections.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Linux's number of "the connection is being established".
 const EINPROGRESS: i32 = 115;

@@ -1,5 +1,5 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: config, deadline, error, keeper, net, promise, protocol, statement, types.
+//! Uses: coro, deadline, error, keeper, net, promise, protocol, statement, types.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

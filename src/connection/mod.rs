@@ -1,4 +1,4 @@
-//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, link, params, promise, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, columns, cursor, deadline, error, link, params, promise, protocol, statement.
 
 mod answer;
 mod cursor;
