@@ -120,6 +120,11 @@ impl Link {
         self.state.lock().session.status()
     }
 
+    /// Whether replies are outstanding.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state.lock().session.is_waiting()
+    }
+
     /// Why it died, if it has.
     pub(crate) fn death(&self) -> Option<Error> {
         self.state.lock().dead.as_ref().map(Error::duplicate)

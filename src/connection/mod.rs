@@ -66,6 +66,18 @@ impl Connection {
         Connection::new(self.link.clone(), self.timeout)
     }
 
+    /// Waits until the replies that nobody waited for have come, so that the status is the present one.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.refuse_while_streaming()?;
+        if self.link.is_waiting() {
+            self.ask(encode::SYNC, Deadline::after(self.timeout), |encoder| {
+                encoder.sync();
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     /// Asks for a rollback and does not wait for it.
     pub(crate) fn post_rollback(&self) {
         let mut bytes = BytesMut::new();

@@ -44,7 +44,7 @@ struct Inner {
     options: Options,
     opens: Mutex<Opens>,
     /// Kept as long as the pool lives: the embedded server.
-    _keep: Option<Box<dyn std::any::Any + Send + Sync>>,
+    keep: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 /// Connections on their way. The keeper starts them: a lease that is dropped may ask for one, and must not do the
@@ -270,7 +270,7 @@ impl PoolBuilder {
             types: Types::new(),
             options: self.options,
             opens: Mutex::default(),
-            _keep: self.keep,
+            keep: self.keep,
         });
         keeper::watch(Arc::downgrade(&(inner.clone() as Arc<dyn Sweep>)));
         Ok(Pool(inner))
@@ -553,6 +553,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         for link in self.core.lock().connections() {
             link.end(Deadline::after(GOODBYE));
+        }
+        if let Some(keep) = self.keep.take() {
+            // Stopping a server takes its time, and this may be a worker. If no thread can be started it is dropped here.
+            let _ = std::thread::Builder::new().name("maypole stop".to_owned()).spawn(move || drop(keep));
         }
     }
 }
