@@ -36,6 +36,17 @@ use crate::protocol::session::{End, Exchange, Reply, Status, Step};
 ///
 /// A [`Lease`](crate::Lease) dereferences to it. It may move to another coroutine or thread, but is not shared: replies
 /// belong to whoever asked.
+///
+/// ```
+/// fn may_move<T: Send>() {}
+/// may_move::<maypole::Connection>();
+/// may_move::<maypole::Tx>();
+/// ```
+///
+/// ```compile_fail
+/// fn may_be_shared<T: Sync>() {}
+/// may_be_shared::<maypole::Connection>();
+/// ```
 pub struct Connection {
     link: Arc<Link>,
     /// Where requests are encoded; taken out while in use, so that a `ToSql` may do as it likes.
