@@ -2,6 +2,7 @@
 
 mod deadline;
 mod error;
+mod pool;
 mod secret;
 mod sqlstate;
 
