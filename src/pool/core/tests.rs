@@ -1,4 +1,4 @@
-//! The rules one by one. Uses: deadline.
+//! The rules one by one. Uses: core, deadline.
 
 use std::time::{Duration, Instant};
 
