@@ -82,16 +82,41 @@ pub fn session(data: &[u8]) {
 /// The first byte says how many columns there are, each next one of which type; the rest is a row.
 pub fn rows(data: &[u8]) {
     let types = [
-        Type::BOOL, Type::INT2, Type::INT4, Type::INT8, Type::FLOAT4, Type::FLOAT8, Type::NUMERIC, Type::TEXT,
-        Type::JSON, Type::JSONB, Type::UUID, Type::DATE, Type::TIME, Type::TIMETZ, Type::TIMESTAMP,
-        Type::TIMESTAMPTZ, Type::INTERVAL, Type::BYTEA, Type::INET, Type::CIDR, Type::MACADDR, Type::INT4_ARRAY,
-        Type::TEXT_ARRAY, Type::NUMERIC_ARRAY, Type::OID, Type::POINT, Type::INT4_RANGE, Type::RECORD,
+        Type::BOOL,
+        Type::INT2,
+        Type::INT4,
+        Type::INT8,
+        Type::FLOAT4,
+        Type::FLOAT8,
+        Type::NUMERIC,
+        Type::TEXT,
+        Type::JSON,
+        Type::JSONB,
+        Type::UUID,
+        Type::DATE,
+        Type::TIME,
+        Type::TIMETZ,
+        Type::TIMESTAMP,
+        Type::TIMESTAMPTZ,
+        Type::INTERVAL,
+        Type::BYTEA,
+        Type::INET,
+        Type::CIDR,
+        Type::MACADDR,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::NUMERIC_ARRAY,
+        Type::OID,
+        Type::POINT,
+        Type::INT4_RANGE,
+        Type::RECORD,
     ];
     let Some((count, rest)) = data.split_first() else { return };
     let (kinds, body) = rest.split_at(usize::from(count % 8).min(rest.len()));
-    let columns = kinds.iter().enumerate().map(|(at, kind)| {
-        Column::new(format!("c{at}"), types[usize::from(*kind) % types.len()].clone())
-    });
+    let columns = kinds
+        .iter()
+        .enumerate()
+        .map(|(at, kind)| Column::new(format!("c{at}"), types[usize::from(*kind) % types.len()].clone()));
     let mut reader = RowReader::new(Arc::new(Columns::new(columns.collect())));
     let body = Bytes::copy_from_slice(body);
     let whole: Range<usize> = 0..body.len();

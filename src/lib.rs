@@ -72,7 +72,19 @@ mod derived;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
+mod from_row;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
+mod keeper;
+mod net;
+mod off_thread;
+mod params;
 mod pool;
+mod promise;
+mod protocol;
+mod render;
+mod row;
+mod rows;
 mod secret;
 mod settings;
 mod sql;

@@ -6,9 +6,35 @@ use std::path::{Path, PathBuf};
 
 /// From the bottom up (docs/design.md, "Layers").
 const ORDER: &[&str] = &[
-    "sqlstate", "error", "secret", "suggest", "deadline", "coro", "keeper", "promise", "off_thread", "net", "conninfo",
-    "config", "settings", "params", "columns", "render", "row", "from_row", "derived", "protocol", "connection",
-    "pool", "rows", "sql", "transaction", "embedded", "application", "database", "fuzzing",
+    "sqlstate",
+    "error",
+    "secret",
+    "suggest",
+    "deadline",
+    "coro",
+    "keeper",
+    "promise",
+    "off_thread",
+    "net",
+    "conninfo",
+    "config",
+    "settings",
+    "params",
+    "columns",
+    "render",
+    "row",
+    "from_row",
+    "derived",
+    "protocol",
+    "connection",
+    "pool",
+    "rows",
+    "sql",
+    "transaction",
+    "embedded",
+    "application",
+    "database",
+    "fuzzing",
 ];
 
 /// The pure cores, which must know neither I/O nor coroutines nor clocks.
@@ -22,8 +48,12 @@ fn imports_point_downwards_only() {
         for used in crate_modules(&text) {
             match self::level(&used) {
                 Some(other) if other < level || used == module => {}
-                Some(_) => wrong.push(format!("{}: uses {used}, which stands above {module}", file.display())),
-                None => wrong.push(format!("{}: uses {used}, which has no place in the order", file.display())),
+                Some(_) => {
+                    wrong.push(format!("{}: uses {used}, which stands above {module}", file.display()))
+                }
+                None => {
+                    wrong.push(format!("{}: uses {used}, which has no place in the order", file.display()))
+                }
             }
         }
     }
@@ -54,7 +84,15 @@ fn the_cores_are_pure() {
     for (file, _, text) in sources() {
         let path = file.to_string_lossy().replace('\\', "/");
         if PURE.iter().any(|pure| path.contains(&format!("src/{pure}"))) {
-            for impure in ["std::io::Read", "std::net", "std::thread", "may::", "Instant::now", "SystemTime", "parking_lot"] {
+            for impure in [
+                "std::io::Read",
+                "std::net",
+                "std::thread",
+                "may::",
+                "Instant::now",
+                "SystemTime",
+                "parking_lot",
+            ] {
                 assert!(!text.contains(impure), "{path} is pure and mentions {impure}");
             }
         }
@@ -68,7 +106,9 @@ fn one_unsafe_expression_and_no_thread_locals() {
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
             assert!(!line.contains("thread_local!"), "{}: {line}", file.display());
             assert!(!line.contains("thread::panicking"), "{}: {line}", file.display());
-            unsafes += usize::from(line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"));
+            unsafes += usize::from(
+                line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"),
+            );
         }
     }
     assert_eq!(unsafes, 1, "only the spawn in coro.rs");

@@ -176,8 +176,8 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         }
     }
 
-    /// A caller wants a connection. `waiter` is asked for a wake handle only if it has to wait.
-    pub(crate) fn acquire(&mut self, deadline: Deadline, waiter: impl FnOnce() -> W) -> Acquire<C, F> {
+    /// A caller wants a connection. `join` is asked for its deadline and wake handle only if it has to wait.
+    pub(crate) fn acquire(&mut self, join: impl FnOnce() -> (Deadline, W)) -> Acquire<C, F> {
         if self.closed {
             return Acquire::Refused(Refusal::Closed);
         }
@@ -193,7 +193,8 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
             return Acquire::Refused(Refusal::QueueFull);
         }
         self.counters.waits += 1;
-        let ticket = self.queue.join(self.counters.waits, deadline, waiter());
+        let (deadline, waiter) = join();
+        let ticket = self.queue.join(self.counters.waits, deadline, waiter);
         // One more waiter can justify no more than one more open.
         Acquire::Queued { ticket, open: self.next_open() }
     }
@@ -361,11 +362,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         effects
     }
 
-    /// Whether [`close`](Core::close) was called.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Whether the pool is closed and nothing of it is left: no connection, and none on its way.
     pub(crate) fn is_drained(&self) -> bool {
         self.closed && self.slots.all_free()
@@ -396,8 +392,13 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         self.backoff.last_failure()
     }
 
-    /// When the pause after a failure ends; [`tick`](Core::tick) must be called then.
-    pub(crate) fn next_attempt_at(&self) -> Option<Instant> {
+    /// When [`tick`](Core::tick) must be called next: at the first deadline in the queue, or when the pause after a
+    /// failure ends.
+    pub(crate) fn next_deadline(&self) -> Deadline {
+        self.queue.earliest().min(Deadline::at(self.next_attempt_at()))
+    }
+
+    fn next_attempt_at(&self) -> Option<Instant> {
         self.backoff.next_attempt_at()
     }
 

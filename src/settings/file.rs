@@ -44,8 +44,9 @@ fn entries(table: DeTable<'_>, line_at: &dyn Fn(usize) -> usize) -> Vec<Entry> {
             name: key.into_inner().into_owned(),
             value: match value.into_inner() {
                 DeValue::String(text) => Value::Text(text.into_owned()),
-                DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                    .map_or(Value::Other, Value::Integer),
+                DeValue::Integer(number) => {
+                    i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Other, Value::Integer)
+                }
                 DeValue::Table(table) => Value::Table(self::entries(table, line_at)),
                 _ => Value::Other,
             },

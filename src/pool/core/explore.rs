@@ -248,7 +248,7 @@ impl World {
         let until = (!patient).then(|| self.now + SHORT);
         let coroutine = &mut self.coroutines[who];
         coroutine.acquisitions -= 1;
-        match self.core.acquire(until.map_or(Deadline::NEVER, deadline), || who) {
+        match self.core.acquire(|| (until.map_or(Deadline::NEVER, deadline), who)) {
             Acquire::Lent(lease, connection) => {
                 assert_eq!(self.core.queue.len(), 0, "a newcomer overtook");
                 self.hold(who, lease, connection);

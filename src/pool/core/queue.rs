@@ -69,6 +69,11 @@ impl<W, F: Clone> Queue<W, F> {
         Queue { waiters: Vec::new(), gone: Vec::new(), order: Chain::default(), earliest: Deadline::NEVER }
     }
 
+    /// None of those in the queue has an earlier deadline.
+    pub(super) fn earliest(&self) -> Deadline {
+        self.earliest
+    }
+
     /// How many wait undecided.
     pub(super) fn len(&self) -> usize {
         self.order.len()

@@ -236,7 +236,7 @@ impl Run {
 
     fn acquire(&mut self, who: Task) {
         let until = self.now + Duration::from_millis(self.random.next() % 300);
-        let answer = self.core.acquire(deadline(until), || who);
+        let answer = self.core.acquire(|| (deadline(until), who));
         let model = &mut self.model;
         let idle = model.connections.iter().rposition(|connection| connection.2 == Place::Idle);
         match answer {
