@@ -88,6 +88,7 @@ impl Chain {
     }
 
     /// The positions from first to last.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(self.first, |position| self.after(*position))
     }
