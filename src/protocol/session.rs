@@ -151,6 +151,9 @@ enum Inside {
     CopyOut,
     /// COPY in was refused; the ErrorResponse comes.
     CopyRefused,
+    /// A statement of a simple query is complete. Only then can ReadyForQuery be the answer to it: one too many,
+    /// left over from whatever came before, must not be taken for an answer.
+    Answered,
     /// An ErrorResponse has come; only ReadyForQuery is left.
     Failed,
 }
@@ -329,17 +332,17 @@ impl<T> Session<T> {
             (Step::Execute, DATA_ROW_TAG, Inside::Start) => false,
             (Step::Execute, COMMAND_COMPLETE_TAG, Inside::Start) => true,
             (Step::Execute, EMPTY_QUERY_RESPONSE_TAG | PORTAL_SUSPENDED_TAG, Inside::Start) => true,
-            (Step::Simple, ROW_DESCRIPTION_TAG, Inside::Start) => {
+            (Step::Simple, ROW_DESCRIPTION_TAG, Inside::Start | Inside::Answered) => {
                 first.inside = Inside::Described;
                 false
             }
             (Step::Simple, DATA_ROW_TAG, Inside::Described) => false,
-            (Step::Simple, COMMAND_COMPLETE_TAG, Inside::Start | Inside::Described) => {
-                first.inside = Inside::Start;
+            (Step::Simple, COMMAND_COMPLETE_TAG, Inside::Start | Inside::Described | Inside::Answered)
+            | (Step::Simple, EMPTY_QUERY_RESPONSE_TAG, Inside::Start) => {
+                first.inside = Inside::Answered;
                 false
             }
-            (Step::Simple, EMPTY_QUERY_RESPONSE_TAG, Inside::Start) => false,
-            (Step::Execute | Step::Simple, COPY_IN_RESPONSE_TAG, Inside::Start) => {
+            (Step::Execute | Step::Simple, COPY_IN_RESPONSE_TAG, Inside::Start | Inside::Answered) => {
                 // The server reads copy data now and has passed over our Sync (PostgreSQL manual, "COPY
                 // Operations"); what others queued behind would be taken for data.
                 if behind {
@@ -356,7 +359,7 @@ impl<T> Session<T> {
                 self.appended += refusal.len() as u64;
                 false
             }
-            (Step::Execute | Step::Simple, COPY_OUT_RESPONSE_TAG, Inside::Start) => {
+            (Step::Execute | Step::Simple, COPY_OUT_RESPONSE_TAG, Inside::Start | Inside::Answered) => {
                 first.inside = Inside::CopyOut;
                 first.end = End::Copy;
                 false
@@ -367,7 +370,7 @@ impl<T> Session<T> {
                 false
             }
             (Step::Sync, READY_FOR_QUERY_TAG, _)
-            | (Step::Simple, READY_FOR_QUERY_TAG, Inside::Start | Inside::Failed) => {
+            | (Step::Simple, READY_FOR_QUERY_TAG, Inside::Answered | Inside::Failed) => {
                 self.status = match body {
                     b"I" => Status::Idle,
                     b"T" => Status::Transaction,

@@ -287,6 +287,10 @@ fn fed(exchange: Option<Exchange>, bytes: &[u8]) -> (Result<(), Fatal>, Session<
 fn an_unasked_ready_for_query_is_fatal() {
     assert!(matches!(fed(None, b"Z\0\0\0\x05I").0, Err(Fatal::Violation(_))));
     assert!(matches!(fed(Some(SYNC), b"Z\0\0\0\x05IZ\0\0\0\x05I").0, Err(Fatal::Violation(_))));
+    assert!(
+        matches!(fed(Some(SIMPLE), b"Z\0\0\0\x05I").0, Err(Fatal::Violation(_))),
+        "no statement was answered"
+    );
 }
 
 #[test]
