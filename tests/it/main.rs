@@ -2,4 +2,6 @@
 
 mod askers;
 mod kit;
+mod streams;
 mod support;
+mod unasked;
