@@ -83,7 +83,7 @@ impl Statements {
         }
     }
 
-    /// The server parsed this and nobody remembers it.
+    /// The server may know this, and nobody remembers it. To close one that is not there is no error.
     pub(crate) fn orphan(&mut self, name: String) {
         self.to_close.push(name);
     }

@@ -102,8 +102,6 @@ pub(crate) struct Reply {
 pub(crate) trait Sink<T> {
     /// The request is over.
     fn reply(&mut self, token: T, reply: Reply);
-    /// The server knows the statement of this request now.
-    fn parsed(&mut self, token: &mut T);
     /// Whether anybody still waits for the reply; if not, its bytes are thrown away as they come.
     fn wanted(&self, token: &T) -> bool;
     /// A warning or a piece of information.
@@ -319,10 +317,7 @@ impl<T> Session<T> {
         }
         let answered = match (step, tag, first.inside) {
             (Step::Close, CLOSE_COMPLETE_TAG, _) => true,
-            (Step::Parse, PARSE_COMPLETE_TAG, _) => {
-                sink.parsed(&mut first.token);
-                true
-            }
+            (Step::Parse, PARSE_COMPLETE_TAG, _) => true,
             (Step::Describe, PARAMETER_DESCRIPTION_TAG, Inside::Start) => {
                 first.inside = Inside::Described;
                 false

@@ -134,7 +134,6 @@ impl Server {
 #[derive(Default)]
 struct Seen {
     replies: Vec<(usize, Reply)>,
-    parsed: Vec<usize>,
     given_up: Vec<usize>,
     asides: usize,
 }
@@ -142,9 +141,6 @@ struct Seen {
 impl Sink<usize> for Seen {
     fn reply(&mut self, token: usize, reply: Reply) {
         self.replies.push((token, reply));
-    }
-    fn parsed(&mut self, token: &mut usize) {
-        self.parsed.push(*token);
     }
     fn wanted(&self, token: &usize) -> bool {
         !self.given_up.contains(token)
