@@ -2,6 +2,8 @@
 
 mod askers;
 mod kit;
+mod statements;
 mod streams;
 mod support;
+mod transactions;
 mod unasked;
