@@ -334,11 +334,13 @@ impl Drop for Orphans<'_> {
 }
 
 /// The server does not know the statement (26000), or its plan would return other columns than it did (0A000, and
-/// only from this routine: the code alone is too wide).
+/// only from this routine: the code alone is too wide), or a type in it is gone.
 fn is_stale(error: &Error) -> bool {
     error.db_error().is_some_and(|error| match error.code() {
         "26000" => true,
         "0A000" => error.routine() == Some("RevalidateCachedQuery"),
+        // A type it mentions was dropped. Messages of internal errors are not translated.
+        "XX000" => error.message().starts_with("cache lookup failed"),
         _ => false,
     })
 }
