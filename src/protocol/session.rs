@@ -262,7 +262,7 @@ impl<T> Session<T> {
                     return Err(Fatal::Farewell(farewell));
                 }
                 tag => {
-                    let done = self.advance(tag, &input[body], sink)?;
+                    let done = self.advance(tag, &input[body])?;
                     self.scanned += frame.length;
                     if done {
                         self.finish(input, sink);
@@ -290,7 +290,7 @@ impl<T> Session<T> {
     }
 
     /// Takes one message; whether it ends the first pending request.
-    fn advance(&mut self, tag: u8, body: &[u8], sink: &mut impl Sink<T>) -> Result<bool, Violation> {
+    fn advance(&mut self, tag: u8, body: &[u8]) -> Result<bool, Violation> {
         let behind = self.pending.len() > 1;
         let Some(first) = self.pending.front_mut() else {
             return Err(unasked(tag));
