@@ -7,6 +7,7 @@ mod kit;
 mod limits;
 mod parameters;
 mod statements;
+mod storm;
 mod streams;
 mod support;
 mod terminals;

@@ -143,7 +143,6 @@ fn a_parameter_may_query_the_connection_that_it_is_sent_on() {
         let inside = lease.transaction(|q| q.query(FIVE, (1, 2, &asks, 4, 5)).value::<i32>());
         assert_eq!(inside.expect("an answer"), 15);
     }
-    drop(asks);
     drop(lease);
     test.finish();
 }
@@ -170,7 +169,6 @@ fn a_parameter_may_make_the_connection_forget_the_statement_it_belongs_to() {
     for _ in 0..3 {
         assert_eq!(lease.lock().query(FIVE, (1, 2, &asks, 4, 5)).value::<i32>().expect("an answer"), 15);
     }
-    drop(asks);
     drop(lease);
     test.finish();
 }

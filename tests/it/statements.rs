@@ -30,6 +30,9 @@ fn elsewhere(sql: &str) {
 /// What makes a prepared statement useless, and what it was prepared from.
 const SELECT: &str = "SELECT * FROM changing ORDER BY id";
 
+/// Something that makes statements useless.
+type Change = Box<dyn Fn(&Connection)>;
+
 fn changes(test: &TestPool, change: &dyn Fn(&Connection), check: &dyn Fn(&Connection)) {
     let lease = test.pool.connection().expect("lent");
     check(&lease);
@@ -39,7 +42,7 @@ fn changes(test: &TestPool, change: &dyn Fn(&Connection), check: &dyn Fn(&Connec
 }
 
 /// Each way in which a statement that we remember becomes useless; `prefix` keeps the tables of the tests apart.
-fn ways(table: &'static str) -> Vec<(&'static str, Box<dyn Fn(&Connection)>)> {
+fn ways(table: &'static str) -> Vec<(&'static str, Change)> {
     let alter = move |sql: &'static str| {
         let sql = sql.replace("changing", table);
         move |_: &Connection| elsewhere(&sql)
@@ -75,7 +78,7 @@ fn a_statement_that_went_stale_is_prepared_anew() {
 }
 
 /// Columns can be added once only: the second use of those ways changes something else of the same kind.
-fn change_back(way: &'static str, change: Box<dyn Fn(&Connection)>) -> Box<dyn Fn(&Connection)> {
+fn change_back(way: &'static str, change: Change) -> Change {
     match way {
         "a column more" => Box::new(|_| elsewhere("ALTER TABLE stale_outside ADD COLUMN yet_more int4")),
         "another type" => Box::new(|_| elsewhere("ALTER TABLE stale_outside ALTER COLUMN id TYPE int4")),
