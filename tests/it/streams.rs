@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use maypole::{Outcome, Phase, Result};
+use maypole::{Outcome, Result};
 
 use crate::support::chaos::cancel;
 use crate::support::client::Client;
@@ -332,55 +332,6 @@ fn a_stream_that_writes_reports_what_fails_at_its_end() {
     // Another session sees them: they are durable once the stream has ended.
     let mut client = Client::connect(&server().url()).expect("the server answers");
     assert_eq!(client.value("SELECT count(*) FROM stream_child").expect("a count"), "5");
-    test.finish();
-}
-
-/// The time limit counts for each chunk, not for what came before it.
-#[test]
-fn each_chunk_has_the_whole_time_limit() {
-    let test = TestPool::new(1);
-    // Two of them take longer than the limit, one does not.
-    let slow = "SELECT n FROM generate_series(1, 3) n, LATERAL (SELECT pg_sleep(0.5 * least(n, 1))) s";
-    for inside in [false, true] {
-        let limit = Duration::from_millis(900);
-        let rows: Result<Vec<i32>> = if inside {
-            test.db.transaction(|q| q.query(slow, ()).chunk(1).timeout(limit).iter::<i32>().collect())
-        } else {
-            test.db.query(slow, ()).chunk(1).timeout(limit).iter::<i32>().collect()
-        };
-        assert_eq!(rows.expect("no chunk took longer than the limit").len(), 3);
-    }
-    test.finish();
-}
-
-#[test]
-fn a_chunk_that_does_not_come_in_time_is_the_last_item() {
-    let proxy = Proxy::start(&server().url());
-    let test = TestPool::at(&proxy.url(), 1);
-    is_well(&test);
-    let held = proxy.connection(1).on(Backend, b's', nth(3)).hold();
-    let mut stream = test.db.query(HUNDRED, ()).chunk(10).timeout(Duration::from_millis(100)).iter::<i32>();
-    let rows: Vec<_> = stream.by_ref().take_while(Result::is_ok).collect();
-    assert_eq!(rows.len(), 20);
-    assert!(stream.next().is_none(), "nothing comes after an error");
-    drop(stream);
-    let again = test.db.query(HUNDRED, ()).chunk(10).timeout(Duration::from_millis(100)).iter::<i32>();
-    held.release();
-    drop(again);
-    test.finish();
-}
-
-#[test]
-fn the_error_of_a_late_chunk_names_the_limit_that_was_set() {
-    let proxy = Proxy::start(&server().url());
-    let test = TestPool::at(&proxy.url(), 1);
-    is_well(&test);
-    let held = proxy.connection(1).on(Backend, b's', nth(2)).hold();
-    let stream = test.db.query(HUNDRED, ()).chunk(10).timeout(Duration::from_millis(123)).iter::<i32>();
-    let error = stream.filter_map(Result::err).last().expect("an error");
-    held.release();
-    assert_eq!((error.phase(), error.outcome()), (Some(Phase::Query), Outcome::Unknown), "{error:?}");
-    assert!(error.to_string().contains("123ms"), "{error}");
     test.finish();
 }
 

@@ -128,6 +128,30 @@ fn run_counts_the_rows_that_were_touched() {
     test.finish();
 }
 
+/// COPY has functions of its own; as a query it is stopped, and the error tells what has happened.
+#[test]
+fn a_copy_is_no_query() {
+    let test = TestPool::new(1);
+    let lease = test.pool.connection().expect("lent");
+    lease.script("CREATE TEMP TABLE copied (id int4)").expect("a table");
+    for (sql, outcome) in
+        [("COPY copied FROM STDIN", Outcome::RolledBack), ("COPY copied TO STDOUT", Outcome::Done)]
+    {
+        let errors = [
+            lease.execute(sql, ()).expect_err("no query"),
+            lease.script(&format!("INSERT INTO copied VALUES (1); {sql}; SELECT 1")).expect_err("no query"),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("COPY"), "{error}");
+            assert_eq!(error.outcome(), outcome, "{sql}");
+        }
+        lease.query(sql, ()).iter::<Row>().next().expect("an item").expect_err("no query");
+    }
+    assert_eq!(lease.query("SELECT count(*) FROM copied", ()).value::<i64>().expect("a count"), 1);
+    drop(lease);
+    test.finish();
+}
+
 #[test]
 fn iteration_and_each_see_what_rows_sees() {
     let test = TestPool::new(1);
