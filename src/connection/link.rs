@@ -53,6 +53,8 @@ pub(super) struct State {
     clean_up: Option<CleanUp>,
     /// The driver waits for the kernel to take bytes, until then.
     write_deadline: Deadline,
+    /// The server broke the protocol or said farewell: it will be dead in a moment.
+    doomed: bool,
     dead: Option<Error>,
 }
 
@@ -67,9 +69,12 @@ pub(super) struct Ticket {
     /// Where the reply goes; nobody wants it if none.
     slot: Option<Promise<Result<Reply>>>,
     deadline: Deadline,
-    /// The statement that the request parses, to be closed if its owner gives up.
-    statement: Option<String>,
-    parsed: bool,
+}
+
+impl Ticket {
+    fn is_wanted(&self) -> bool {
+        self.slot.as_ref().is_some_and(Promise::is_wanted)
+    }
 }
 
 impl Link {
@@ -94,6 +99,7 @@ impl Link {
                 ending: None,
                 clean_up: None,
                 write_deadline: Deadline::NEVER,
+                doomed: false,
                 dead: None,
             }),
             observer: OnceLock::new(),
@@ -129,6 +135,12 @@ impl Link {
         self.state.lock().session.is_waiting()
     }
 
+    /// Whether replies are outstanding that nobody waits for: they may change the status.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        let state = self.state.lock();
+        state.session.waiting().any(|ticket| !ticket.is_wanted())
+    }
+
     /// Why it died, if it has.
     pub(crate) fn death(&self) -> Option<Error> {
         self.state.lock().dead.as_ref().map(Error::duplicate)
@@ -137,7 +149,7 @@ impl Link {
     /// Whether it may be lent: alive, idle outside a transaction, nothing outstanding.
     pub(crate) fn fitness(&self) -> Fitness {
         let state = self.state.lock();
-        if state.dead.is_some() || state.ending.is_some() {
+        if state.doomed || state.dead.is_some() || state.ending.is_some() {
             Fitness::Broken
         } else if state.session.is_quiet() && state.session.status() == Status::Idle {
             Fitness::Clean
@@ -156,16 +168,15 @@ impl Link {
         bytes: &[u8],
         exchange: Exchange,
         deadline: Deadline,
-        statement: Option<String>,
     ) -> Result<Claim<Result<Reply>>> {
         let (slot, claim) = promise();
-        self.post(bytes, exchange, Ticket { slot: Some(slot), deadline, statement, parsed: false })?;
+        self.post(bytes, exchange, Ticket { slot: Some(slot), deadline })?;
         Ok(claim)
     }
 
     /// Queues a request whose reply nobody waits for. Does not wait: may be called in `Drop`.
     pub(super) fn post_and_forget(&self, bytes: &[u8], exchange: Exchange) {
-        let ticket = Ticket { slot: None, deadline: Deadline::NEVER, statement: None, parsed: false };
+        let ticket = Ticket { slot: None, deadline: Deadline::NEVER };
         // Dead, or passed over: there is nothing left to be done on that session.
         let _ = self.post(bytes, exchange, ticket);
     }
@@ -279,8 +290,10 @@ impl Link {
         let mut notices = Notices::default();
         let result = {
             let mut state = self.state.lock();
-            let State { session, statements, .. } = &mut *state;
-            session.feed(input, &mut Filing { statements, woken, notices: &mut notices })
+            let result = state.session.feed(input, &mut Filing { woken, notices: &mut notices });
+            // Whoever got its reply must not hand on a connection whose driver is about to leave it.
+            state.doomed = result.is_err();
+            result
         };
         notices.log();
         result.map_err(|fatal| match fatal {
@@ -326,7 +339,7 @@ impl State {
         if self.session.is_waiting() {
             return None;
         }
-        let ticket = Ticket { slot: None, deadline: Deadline::NEVER, statement: None, parsed: false };
+        let ticket = Ticket { slot: None, deadline: Deadline::NEVER };
         if self.session.is_unsynced() {
             let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
         } else if self.session.status() == Status::Idle {
@@ -387,29 +400,17 @@ impl Sweep for Link {
 
 /// Takes what a feed brings forth.
 struct Filing<'f> {
-    statements: &'f mut Statements,
     woken: &'f mut Vec<Waiter>,
     notices: &'f mut Notices,
 }
 
 impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
-        let wanted = ticket.slot.as_ref().is_some_and(|slot| slot.is_wanted());
-        if ticket.parsed
-            && !(wanted && reply.end == session::End::Complete)
-            && let Some(name) = ticket.statement
-        {
-            self.statements.orphan(name);
-        }
         self.woken.extend(ticket.slot.and_then(|slot| slot.keep(Ok(reply))));
     }
 
-    fn parsed(&mut self, ticket: &mut Ticket) {
-        ticket.parsed = true;
-    }
-
     fn wanted(&self, ticket: &Ticket) -> bool {
-        ticket.slot.as_ref().is_some_and(|slot| slot.is_wanted())
+        ticket.is_wanted()
     }
 
     fn notice(&mut self, body: &[u8]) {

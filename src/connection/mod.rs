@@ -78,15 +78,22 @@ impl Connection {
     }
 
     /// Waits until the replies that nobody waited for have come, so that the status is the present one.
-    pub(crate) fn settle(&self) -> Result<()> {
+    pub(crate) fn settle(&self, deadline: Deadline) -> Result<()> {
         self.refuse_while_streaming()?;
-        if self.link.is_waiting() {
-            self.ask(encode::SYNC, Deadline::after(self.timeout), |encoder| {
-                encoder.sync();
-                Ok(())
-            })?;
+        if self.link.is_unsettled() {
+            // Whatever goes wrong, nothing of what comes next was sent.
+            let settled = self.sync(deadline);
+            settled.map_err(|error| error.limited_to(self.timeout).with_outcome(Outcome::NotSent))?;
         }
         Ok(())
+    }
+
+    /// Sends a Sync and waits for its answer.
+    fn sync(&self, deadline: Deadline) -> Result<Reply> {
+        self.ask(encode::SYNC, deadline, |encoder| {
+            encoder.sync();
+            Ok(())
+        })
     }
 
     /// Asks for a rollback and does not wait for it.
@@ -136,7 +143,8 @@ impl Connection {
     pub(crate) fn simple(&self, text: &str) -> Result<String> {
         self.refuse_while_streaming()?;
         let deadline = Deadline::after(self.timeout);
-        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text))?;
+        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
+        let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
         self.check(&reply)?;
         let tag = Messages::new(&reply.bytes).filter(|(tag, _)| *tag == b'C').last();
         Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
@@ -186,10 +194,11 @@ impl Connection {
     /// Parses and describes a statement, and remembers it.
     fn prepare(&self, sql: &str, deadline: Deadline) -> Result<Arc<Statement>> {
         let (name, closes) = self.link.with_statements(|statements| statements.begin());
-        let mut steps = vec![Step::Close; closes.len()];
+        let mut orphans = Orphans { link: &self.link, names: closes };
+        let mut steps = vec![Step::Close; orphans.names.len()];
         steps.extend([Step::Parse, Step::Describe, Step::Sync]);
-        let claim = self.submit(Exchange::new(&steps), deadline, Some(name.clone()), |encoder| {
-            for close in &closes {
+        let claim = self.submit(Exchange::new(&steps), deadline, |encoder| {
+            for close in &orphans.names {
                 encoder.close_statement(close)?;
             }
             encoder.parse(&name, sql, &[])?;
@@ -197,20 +206,14 @@ impl Connection {
             encoder.sync();
             Ok(())
         })?;
-        let reply = self.wait(claim, deadline)?;
+        // Those are closed; from here on the server may know the new one.
+        orphans.names = vec![name.clone()];
+        let reply = self.wait(claim)?;
         self.check(&reply)?;
-        let described = self.describe(name.clone(), &reply, deadline);
-        match described {
-            Ok(statement) => {
-                let statement = Arc::new(statement);
-                self.link.with_statements(|statements| statements.insert(sql, statement.clone()));
-                Ok(statement)
-            }
-            Err(error) => {
-                self.link.with_statements(|statements| statements.orphan(name));
-                Err(error)
-            }
-        }
+        let statement = Arc::new(self.describe(name, &reply, deadline)?);
+        orphans.names.clear();
+        self.link.with_statements(|statements| statements.insert(sql, statement.clone()));
+        Ok(statement)
     }
 
     fn describe(&self, name: String, reply: &Reply, deadline: Deadline) -> Result<Statement> {
@@ -242,36 +245,35 @@ impl Connection {
         deadline: Deadline,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Reply> {
-        let claim = self.submit(exchange, deadline, None, encode)?;
-        self.wait(claim, deadline)
+        let claim = self.submit(exchange, deadline, encode)?;
+        self.wait(claim)
     }
 
     fn submit(
         &self,
         exchange: Exchange,
         deadline: Deadline,
-        statement: Option<String>,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Claim<Result<Reply>>> {
         let mut scratch = self.scratch.take();
         scratch.clear();
         // User code encodes values here: no lock is held.
         encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
-        let claim = self.link.submit(&scratch, exchange, deadline, statement);
+        let claim = self.link.submit(&scratch, exchange, deadline);
         if scratch.capacity() <= KEEP {
             self.scratch.set(scratch);
         }
         claim
     }
 
-    fn wait(&self, claim: Claim<Result<Reply>>, deadline: Deadline) -> Result<Reply> {
+    fn wait(&self, claim: Claim<Result<Reply>>) -> Result<Reply> {
         match claim.wait() {
             Waited::Value(reply) => reply,
             Waited::Overdue => {
-                debug_assert!(!deadline.is_never(), "only deadlines expire");
                 let detail =
                     "the statement was sent and may still take effect; its reply will be thrown away";
-                Err(Error::timeout(Phase::Query, self.timeout, detail, Outcome::Unknown))
+                // How long the limit was is known to whoever made a deadline of it.
+                Err(Error::timeout(Phase::Query, None, detail, Outcome::Unknown))
             }
         }
     }
@@ -282,7 +284,11 @@ impl Connection {
             End::Complete => Ok(()),
             End::Failed => Err(decode::reply_error(&reply.bytes)),
             End::Copy => {
-                Err(Error::usage("COPY from or to the client cannot be run as a query: it was stopped"))
+                // One from the client was refused, and failed; one to the client ran, and its data was thrown away.
+                let failed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'E');
+                let outcome = if failed { Outcome::RolledBack } else { Outcome::Done };
+                let message = "COPY from or to the client cannot be run as a query: its data went nowhere";
+                Err(Error::usage(message).with_outcome(outcome))
             }
             End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
                 .with_outcome(Outcome::RolledBack)),
@@ -314,12 +320,27 @@ impl fmt::Debug for Connection {
     }
 }
 
+/// Statements that the server may know and that nobody remembers: closed with the next one that is prepared. In a guard,
+/// because a cancel may hit at any wait.
+struct Orphans<'c> {
+    link: &'c Link,
+    names: Vec<String>,
+}
+
+impl Drop for Orphans<'_> {
+    fn drop(&mut self) {
+        self.link.with_statements(|statements| self.names.drain(..).for_each(|name| statements.orphan(name)));
+    }
+}
+
 /// The server does not know the statement (26000), or its plan would return other columns than it did (0A000, and
-/// only from this routine: the code alone is too wide).
+/// only from this routine: the code alone is too wide), or a type in it is gone.
 fn is_stale(error: &Error) -> bool {
     error.db_error().is_some_and(|error| match error.code() {
         "26000" => true,
         "0A000" => error.routine() == Some("RevalidateCachedQuery"),
+        // A type it mentions was dropped. Messages of internal errors are not translated.
+        "XX000" => error.message().starts_with("cache lookup failed"),
         _ => false,
     })
 }

@@ -28,7 +28,26 @@ pub(crate) struct Statements {
     uses: u64,
     names: u64,
     /// Known to the server and no longer to us.
-    to_close: Vec<String>,
+    to_close: Vec<Closing>,
+}
+
+/// A name that is to be closed, once nobody uses its statement: a stream may still be reading, and a `ToSql` that
+/// queries the same connection may have pushed out the statement that it is being encoded for.
+struct Closing {
+    name: String,
+    statement: Option<Arc<Statement>>,
+}
+
+impl Closing {
+    fn is_due(&self) -> bool {
+        self.statement.as_ref().is_none_or(|statement| Arc::strong_count(statement) == 1)
+    }
+}
+
+impl From<Arc<Statement>> for Closing {
+    fn from(statement: Arc<Statement>) -> Closing {
+        Closing { name: statement.name.clone(), statement: Some(statement) }
+    }
 }
 
 struct Known {
@@ -56,36 +75,36 @@ impl Statements {
         while !self.known.is_empty() && self.known.len() >= self.capacity {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(sql, _)| sql.clone());
             if let Some(known) = oldest.and_then(|sql| self.known.remove(&sql)) {
-                self.to_close.push(known.statement.name.clone());
+                self.to_close.push(known.statement.into());
             }
         }
         self.names += 1;
-        let closes = self.to_close.len().min(CLOSES);
-        (format!("s{}", self.names), self.to_close.drain(..closes).collect())
+        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES);
+        (format!("s{}", self.names), due.map(|closing| closing.name).collect())
     }
 
     /// Remembers it.
     pub(crate) fn insert(&mut self, sql: &str, statement: Arc<Statement>) {
         if self.capacity == 0 {
-            self.to_close.push(statement.name.clone());
+            self.to_close.push(statement.into());
             return;
         }
         self.uses += 1;
         let replaced = self.known.insert(sql.into(), Known { statement, used: self.uses });
-        self.to_close.extend(replaced.map(|known| known.statement.name.clone()));
+        self.to_close.extend(replaced.map(|known| known.statement.into()));
     }
 
     /// Forgets it: the server knows it no more, or its plan does not fit any longer.
     pub(crate) fn forget(&mut self, sql: &str) {
         if let Some(known) = self.known.remove(sql) {
             // To close a statement that is not there is no error.
-            self.to_close.push(known.statement.name.clone());
+            self.to_close.push(known.statement.into());
         }
     }
 
-    /// The server parsed this and nobody remembers it.
+    /// The server may know this, and nobody remembers it. To close one that is not there is no error.
     pub(crate) fn orphan(&mut self, name: String) {
-        self.to_close.push(name);
+        self.to_close.push(Closing { name, statement: None });
     }
 }
 
@@ -115,6 +134,18 @@ mod tests {
         assert_eq!((name.as_str(), closes), ("s3", vec!["s2".to_owned()]));
         statements.insert("three", statement(name));
         assert!(statements.get("one").is_some() && statements.get("two").is_none());
+    }
+
+    #[test]
+    fn a_statement_in_use_is_closed_when_that_is_over() {
+        let mut statements = Statements::new(1);
+        let (name, _) = statements.begin();
+        let used = statement(name);
+        statements.insert("one", used.clone());
+        assert!(statements.begin().1.is_empty() && statements.get("one").is_none());
+        assert_eq!(statements.begin().1, Vec::<String>::new());
+        drop(used);
+        assert_eq!(statements.begin().1, ["s1"]);
     }
 
     #[test]
