@@ -344,7 +344,7 @@ impl Inner {
 
     /// For the keeper: starts a coroutine that opens a connection.
     fn open(this: &Arc<Inner>, id: ConnectionId) {
-        let limit = this.config.get_connect_timeout().map(|limit| limit + OVERDUE);
+        let limit = this.config.get_connect_timeout().map(|limit| limit.saturating_add(OVERDUE));
         this.opens.lock().under_way.push((id, Deadline::after(limit)));
         let weak = Arc::downgrade(this);
         let opened = connection::open(this.config.clone(), this.types.clone(), move |result| {
