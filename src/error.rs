@@ -319,6 +319,14 @@ impl Error {
         self
     }
 
+    /// Tells which limit it was that passed while a reply was waited for.
+    pub(crate) fn with_limit(mut self, limit: Option<Duration>) -> Error {
+        if let Kind::Timeout(timeout @ Timeout { phase: Phase::Query, .. }) = &mut self.0.kind {
+            timeout.limit = limit;
+        }
+        self
+    }
+
     /// Tells which query failed, unless that is known already.
     pub(crate) fn in_query(mut self, query: &QueryContext) -> Error {
         if self.0.query.is_none() {

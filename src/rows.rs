@@ -62,7 +62,8 @@ impl<'q, T: FromRow> Rows<'q, T> {
     ) -> Result<Rows<'q, T>> {
         let connection = holder.connection();
         let timeout = timeout.unwrap_or(connection.timeout());
-        let mut cursor = Cursor::open(connection, sql, params, chunk, Deadline::after(timeout))?;
+        let cursor = Cursor::open(connection, sql, params, chunk, Deadline::after(timeout));
+        let mut cursor = cursor.map_err(|error| error.with_limit(timeout))?;
         match T::plan(cursor.columns()) {
             Ok(plan) => {
                 Ok(Rows(State::Open(Open { holder, cursor, plan, text: sql.into(), timeout, location })))
@@ -94,6 +95,7 @@ impl<T: FromRow> Iterator for Rows<'_, T> {
                 Err(error) => {
                     let context =
                         QueryContext { sql: open.text.clone(), name: None, location: Some(open.location) };
+                    let error = error.with_limit(open.timeout);
                     self.0 = State::Over;
                     Some(Err(error.in_query(&context)))
                 }

@@ -198,7 +198,7 @@ impl<'q, P: Params> Sql<'q, P> {
         let answer = holder.connection().run(self.text, &self.params, Deadline::after(limit));
         // The connection is free for the next before anything is decoded.
         drop(holder);
-        answer.map_err(|error| self.explain(error))
+        answer.map_err(|error| self.explain(error.with_limit(limit)))
     }
 
     fn read<R>(&self, read: impl FnOnce(&Answer) -> Result<R>) -> Result<R> {
