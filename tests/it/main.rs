@@ -2,4 +2,6 @@
 
 mod askers;
 mod kit;
+mod limits;
+mod slow_peers;
 mod support;

@@ -68,6 +68,16 @@ impl TestPool {
         self.ledger();
     }
 
+    /// The end of a test whose server is a fake: the books balance and nothing is out.
+    pub(crate) fn settled(&self) {
+        eventually("all leases of the fake server are back", || {
+            let stats = self.pool.stats();
+            let sum = stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free;
+            assert_eq!(sum, stats.limit, "the ledger: {stats:?}");
+            stats.lent + stats.opening + stats.cleaning + stats.waiting == 0
+        });
+    }
+
     /// Every connection answers its own random constant, and the server sees none of ours idle in transaction.
     fn probe(&self) {
         let mut random = Random::new();
