@@ -394,7 +394,12 @@ impl Inner {
         let timeout = this.options.query_timeout;
         let mut report = Report(Some((this.clone(), id, link.clone())));
         let started = coro::spawn_named("maypole after_connect", coro::STACK_SIZE, move || {
-            let result = hook(&Connection::new(link, timeout));
+            let connection = Connection::new(link.clone(), timeout);
+            let result = hook(&connection).and_then(|()| match link.fitness() {
+                // The reply to the end of a stream may be on its way: nothing is outstanding once this has come.
+                Fitness::Dirty => connection.script(""),
+                _ => Ok(()),
+            });
             report.tell(result);
         });
         // If it could not be started, the report was dropped, and told so.
