@@ -11,6 +11,7 @@ pub(crate) mod backend;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod eventually;
+pub(crate) mod exercise;
 pub(crate) mod flag;
 pub(crate) mod frame;
 pub(crate) mod listener;
