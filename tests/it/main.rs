@@ -5,6 +5,7 @@ mod authentication;
 mod closing;
 mod framing;
 mod hooks;
+mod hostile;
 mod kit;
 mod limits;
 mod sizes;
