@@ -114,7 +114,7 @@ impl Starter {
     fn tell(&self, result: &Result<()>) {
         let waiting = std::mem::take(&mut *self.0.waiting.lock());
         for promise in waiting {
-            let result = result.as_ref().map(|()| ()).map_err(Error::duplicate);
+            let result = result.as_ref().copied().map_err(Error::duplicate);
             promise.keep(result).inspect(Waiter::wake);
         }
     }

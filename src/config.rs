@@ -284,10 +284,6 @@ impl Config {
         self.dbname.as_deref().unwrap_or(&self.user)
     }
 
-    pub(crate) fn get_sslmode(&self) -> SslMode {
-        self.sslmode
-    }
-
     pub(crate) fn get_connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
     }

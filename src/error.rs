@@ -1,12 +1,14 @@
-//! The one error type: what went wrong, where, and what is known of the effects. Uses: sqlstate.
+//! The one error type: what went wrong, where, and what is known of the effects. Uses: db_error, query_context.
+
+mod db_error;
+mod query_context;
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::panic::Location;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sqlstate::condition_name;
+pub use db_error::DbError;
+pub(crate) use query_context::QueryContext;
 
 /// What every fallible function of maypole returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -41,6 +43,7 @@ struct Inner {
 }
 
 /// The private list of causes.
+#[allow(clippy::large_enum_variant, reason = "an error is boxed as a whole")]
 pub(crate) enum Kind {
     /// A connection string or a setting is wrong.
     Config(String),
@@ -72,14 +75,6 @@ pub(crate) enum Kind {
     Commit(String),
     /// An error of the user's own, carried through a transaction.
     User,
-}
-
-/// Where and in which text a query failed.
-#[derive(Clone)]
-pub(crate) struct QueryContext {
-    pub(crate) sql: Arc<str>,
-    pub(crate) name: Option<&'static str>,
-    pub(crate) location: Option<&'static Location<'static>>,
 }
 
 /// A limit that passed.
@@ -129,106 +124,6 @@ pub enum Outcome {
     /// It was sent and no answer came: it may or may not have taken effect.
     Unknown,
 }
-
-/// An error that the server reported.
-///
-/// The fields are those of the PostgreSQL manual, "Error and Notice Message Fields". `Display` leaves out the
-/// detail, because the server puts values of rows there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DbError {
-    pub(crate) severity: String,
-    pub(crate) code: String,
-    pub(crate) message: String,
-    pub(crate) detail: Option<String>,
-    pub(crate) hint: Option<String>,
-    pub(crate) position: Option<u32>,
-    pub(crate) context: Option<String>,
-    pub(crate) schema: Option<String>,
-    pub(crate) table: Option<String>,
-    pub(crate) column: Option<String>,
-    pub(crate) data_type: Option<String>,
-    pub(crate) constraint: Option<String>,
-    pub(crate) routine: Option<String>,
-}
-
-impl DbError {
-    /// `ERROR`, `FATAL` or `PANIC`, not translated.
-    pub fn severity(&self) -> &str {
-        &self.severity
-    }
-
-    /// The SQLSTATE: five characters.
-    pub fn code(&self) -> &str {
-        &self.code
-    }
-
-    /// The message, one line.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// More about it, perhaps with values of rows.
-    pub fn detail(&self) -> Option<&str> {
-        self.detail.as_deref()
-    }
-
-    /// What might help.
-    pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-
-    /// Where in the statement, in characters from 1.
-    pub fn position(&self) -> Option<u32> {
-        self.position
-    }
-
-    /// The call stack of functions in the server.
-    pub fn context(&self) -> Option<&str> {
-        self.context.as_deref()
-    }
-
-    /// The schema concerned.
-    pub fn schema(&self) -> Option<&str> {
-        self.schema.as_deref()
-    }
-
-    /// The table concerned.
-    pub fn table(&self) -> Option<&str> {
-        self.table.as_deref()
-    }
-
-    /// The column concerned.
-    pub fn column(&self) -> Option<&str> {
-        self.column.as_deref()
-    }
-
-    /// The data type concerned.
-    pub fn data_type(&self) -> Option<&str> {
-        self.data_type.as_deref()
-    }
-
-    /// The constraint concerned.
-    pub fn constraint(&self) -> Option<&str> {
-        self.constraint.as_deref()
-    }
-
-    /// The function of the server's source that reported it.
-    pub fn routine(&self) -> Option<&str> {
-        self.routine.as_deref()
-    }
-}
-
-impl fmt::Display for DbError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}", self.message, self.code)?;
-        if let Some(name) = condition_name(&self.code) {
-            write!(f, " {name}")?;
-        }
-        f.write_str("]")
-    }
-}
-
-impl StdError for DbError {}
 
 impl Error {
     pub(crate) fn new(kind: Kind, outcome: Outcome) -> Error {
@@ -516,76 +411,6 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
-}
-
-impl QueryContext {
-    /// The place in the program, and the lines of SQL with a caret under the position.
-    fn excerpt(&self, f: &mut fmt::Formatter<'_>, position: Option<u32>) -> fmt::Result {
-        if let Some(location) = self.location {
-            write!(f, "\n  --> {}:{}", location.file(), location.line())?;
-        }
-        let Some(position) = position else {
-            // Without a position the first lines are enough to recognise the statement.
-            let mut lines = self.sql.trim().lines();
-            for line in lines.by_ref().take(3) {
-                let line: Vec<char> = line.trim_end().chars().collect();
-                write!(f, "\n   | {}", Piece::around(&line, 0))?;
-            }
-            return if lines.next().is_some() { f.write_str("\n   | …") } else { Ok(()) };
-        };
-        let mut before = usize::try_from(position).unwrap_or(usize::MAX).saturating_sub(1);
-        for line in self.sql.split('\n') {
-            let length = line.chars().count();
-            if before <= length {
-                let line: Vec<char> = line.trim_end().chars().collect();
-                let at = before.min(line.len());
-                let piece = Piece::around(&line, at);
-                let (indent, width) = (piece.column(at), token_width(&line[at..piece.end]));
-                return write!(f, "\n   | {piece}\n   | {:indent$}{:^<width$}", "", "");
-            }
-            before -= length + 1;
-        }
-        Ok(())
-    }
-}
-
-/// What an error shows of a line, which may be of any length.
-struct Piece<'l> {
-    line: &'l [char],
-    start: usize,
-    end: usize,
-}
-
-impl Piece<'_> {
-    /// The most characters shown. Also keeps widths below what formatting takes, 65,535.
-    const MOST: usize = 120;
-
-    fn around(line: &[char], at: usize) -> Piece<'_> {
-        let start = if line.len() > Piece::MOST { at.saturating_sub(Piece::MOST / 2) } else { 0 };
-        Piece { line, start, end: line.len().min(start + Piece::MOST) }
-    }
-
-    /// Where a character of the line is shown.
-    fn column(&self, at: usize) -> usize {
-        at - self.start + usize::from(self.start > 0)
-    }
-}
-
-impl fmt::Display for Piece<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dots = |cut: bool| if cut { "…" } else { "" };
-        let shown: String = self.line[self.start..self.end].iter().collect();
-        write!(f, "{}{shown}{}", dots(self.start > 0), dots(self.end < self.line.len()))
-    }
-}
-
-/// How many characters the caret underlines: the word, the quoted name, or one character.
-fn token_width(rest: &[char]) -> usize {
-    let width = match rest.first() {
-        Some(&quote @ ('"' | '\'')) => rest.iter().skip(1).position(|c| *c == quote).map_or(1, |at| at + 2),
-        _ => rest.iter().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$')).count(),
-    };
-    width.max(1)
 }
 
 impl fmt::Debug for Error {

@@ -59,10 +59,13 @@ struct State {
     /// so that a row of short operations nudges once per deadline and not once per operation.
     wanted: Option<Instant>,
     swept: Vec<Weak<dyn Sweep>>,
-    alarms: Vec<(u64, Instant, Box<dyn Fn() + Send>)>,
+    alarms: Vec<Ringing>,
     next_alarm: u64,
     buried: Vec<(Instant, Box<dyn Any + Send>)>,
 }
+
+/// The number of an alarm, when it rings, and what it calls.
+type Ringing = (u64, Instant, Box<dyn Fn() + Send>);
 
 /// Sweeps this from now on, until its last owner drops it.
 pub(crate) fn watch(swept: Weak<dyn Sweep>) {
@@ -119,14 +122,14 @@ pub(crate) fn alarm(deadline: Deadline, ring: impl Fn() + Send + 'static) -> Ala
     Alarm(Some(id))
 }
 
-/// Stops the caller for a while.
+/// Stops the caller until then.
 ///
 /// Not may's `sleep`: that still uses the coroutine for an instant after it handed it to the timer, and if the timer is
 /// faster and the coroutine ends soon, it uses freed memory.
-pub(crate) fn pause(time: Duration) {
+pub(crate) fn pause(deadline: Deadline) {
     let over = Arc::new(AtomicBool::new(false));
     let (ring, waiter) = (over.clone(), Waiter::current());
-    let _alarm = alarm(Deadline::after(time), move || {
+    let _alarm = alarm(deadline, move || {
         ring.store(true, Ordering::Release);
         waiter.wake();
     });
@@ -183,7 +186,9 @@ fn run() {
             state.buried.iter().for_each(|(since, _)| earlier(*since + BURIAL));
         }
         guarded(|| drop(dead));
-        rings.iter().for_each(|(_, ring)| drop(guarded(ring)));
+        for (_, ring) in &rings {
+            guarded(ring);
+        }
         for sweep in sweeps.drain(..) {
             if let Some(left) = guarded(|| sweep.sweep(now)).and_then(|next| next.left(now)) {
                 earlier(now + left.max(GRAIN));

@@ -1,4 +1,64 @@
 //! PostgreSQL for Rust programs that run on green threads.
+//!
+//! Coroutines of the [`may`] scheduler do the work: code reads as if it blocked, and thousands of workers share a few
+//! connections. No async, no colours.
+//!
+//! ```no_run
+//! use maypole::{Database, FromRow, Result};
+//!
+//! static DB: Database = Database::named("database"); // a setting in app.toml; opens nothing until first use
+//!
+//! #[derive(Debug, FromRow)]
+//! struct Customer {
+//!     id: i32,
+//!     name: String,
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     let workers: Vec<_> = (0..1000)
+//!         .map(|id| {
+//!             maypole::spawn(move || -> Result<Customer> {
+//!                 DB.query("SELECT id, name FROM customers WHERE id = $1", (id,)).unique()
+//!             })
+//!         })
+//!         .collect();
+//!     for worker in workers {
+//!         println!("{:?}", worker.join().expect("the worker did not panic")?);
+//!     }
+//!     DB.transaction(|q| {
+//!         q.query("UPDATE accounts SET balance = balance - 10 WHERE id = $1", (1,)).run()?;
+//!         q.query("UPDATE accounts SET balance = balance + 10 WHERE id = $1", (2,)).run()
+//!     })?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The parts, from the top down
+//!
+//! * [`Database`]: a database by the name of its setting; queries and transactions start here.
+//! * [`Sql`]: a query that has not run yet; its terminals (`unique`, `optional`, `first`, `rows`, `value`, `flat`, `run`,
+//!   `each`, iteration) run it. [`Rows`]: a result that streams in bounded memory.
+//! * [`Tx`]: a transaction under way.
+//! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
+//! * [`Connection`]: one session with the server.
+//! * [`FromRow`], [`FromValue`], [`Row`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
+//! * [`Config`]: where a server is and who we are there.
+//! * [`Error`]: what went wrong, and what is known of the effects.
+//! * [`spawn`]: starts a coroutine with a stack that suits maypole.
+//! * `embedded`: a private throw-away server, behind the feature of that name.
+//!
+//! # Rules of living on may
+//!
+//! Everything here may be called from coroutines and from plain threads. A coroutine must not block its worker (files,
+//! `std::thread::sleep`, long computations), must not keep references into thread-locals across a wait, and needs a stack of
+//! 64 KiB, which [`spawn`] gives it. Cancelling a coroutine, a panic in it, or a timeout leaves a session that is either
+//! clean or closed, and never somebody else's answer.
+//!
+//! # Features
+//!
+//! * `embedded`: the throw-away server. Off by default; on in this package's own examples and tests.
+
+#![warn(unreachable_pub)]
 
 mod application;
 mod columns;
@@ -13,6 +73,8 @@ mod derived;
 pub mod embedded;
 mod error;
 mod from_row;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod keeper;
 mod net;
 mod off_thread;
@@ -53,6 +115,13 @@ pub use transaction::Tx;
 pub mod __private {
     pub use crate::derived::{Field, Readable, field, plan};
     pub use crate::{Columns, FromRow, Result, RowRef};
+}
+
+/// What the fuzz targets call. Not for use.
+#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
+pub mod __fuzzing {
+    pub use crate::fuzzing::{conninfo, rows, session};
 }
 
 // The derives write `::maypole`, in the tests of this crate too.

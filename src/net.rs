@@ -201,7 +201,7 @@ fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Socket> {
                 if deadline.passed(Instant::now()) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                keeper::pause(Duration::from_millis(5));
+                keeper::pause(Deadline::after(RETRY).min(deadline));
             }
             result => return result,
         }
@@ -241,6 +241,9 @@ fn await_connected(socket: &Socket, deadline: Deadline) -> io::Result<()> {
         socket.wait();
     }
 }
+
+/// How long to wait for room in a full queue of connections.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Linux's number of "the connection is being established".
 const EINPROGRESS: i32 = 115;

@@ -247,11 +247,6 @@ impl RowReader {
         RowReader { columns, fields }
     }
 
-    /// The columns of the result.
-    pub(crate) fn columns(&self) -> &Arc<Columns> {
-        &self.columns
-    }
-
     /// Checks the body of one DataRow message, which lies at `body` in the reply, and finds its values.
     ///
     /// The body is the number of columns (two bytes), then for each column the length of its value (four bytes, -1

@@ -19,6 +19,7 @@ use crate::pool::Lease;
 /// query without reading the rest, and without waiting.
 pub struct Rows<'q, T: FromRow>(State<'q, T>);
 
+#[allow(clippy::large_enum_variant, reason = "there is one of it per stream, and it is not moved about")]
 enum State<'q, T: FromRow> {
     Open(Open<'q, T>),
     Failed(Error),

@@ -1,4 +1,4 @@
-//! An ad-hoc query: lazy, untyped, run by its terminal. Uses: connection, deadline, error, from_row, params, pool, rows.
+//! An ad-hoc query: lazy, untyped, run by its terminal. Uses: connection, deadline, error, from_row, params, pool, row, rows.
 
 use std::fmt;
 use std::panic::Location;

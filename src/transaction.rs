@@ -51,6 +51,7 @@ impl Connection {
     ///
     /// A cancel or panic inside the function rolls back, without waiting.
     pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
+        self.settle()?;
         if self.in_transaction() {
             return Err(Error::usage("this connection is in a transaction already; they do not nest"));
         }
@@ -101,6 +102,11 @@ impl Connection {
     }
 
     fn roll_back(&self) -> Result<()> {
+        if self.link().is_waiting() {
+            // The reply of a statement that was given up is still on its way: do not wait for it, nor behind it.
+            self.post_rollback();
+            return Ok(());
+        }
         if self.link().death().is_some() || !self.in_transaction() {
             return Ok(());
         }

@@ -31,7 +31,7 @@ fn an_empty_string_has_libpqs_defaults() {
         [("user", "ann"), ("database", "ann"), ("client_encoding", "UTF8")]
     );
     assert_eq!(config.get_password(), None);
-    assert_eq!(config.get_sslmode(), SslMode::Prefer);
+    assert_eq!(config.sslmode, SslMode::Prefer);
     assert_eq!(config.get_connect_timeout(), Some(Duration::from_secs(5)));
     assert_eq!(config.get_tcp_user_timeout(), Some(Duration::from_secs(30)));
     let keepalives = Keepalives {

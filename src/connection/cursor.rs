@@ -1,4 +1,4 @@
-//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, from_row, params, promise, protocol, row.
+//! A result read in chunks, in bounded memory. Uses: columns, connection, deadline, error, from_row, params, promise, protocol, row.
 
 use std::sync::Arc;
 

@@ -20,8 +20,8 @@ use crate::protocol::encode::TERMINATE_BYTES;
 const READ: usize = 8 * 1024;
 /// What one read asks for at most.
 const READ_MOST: usize = 64 * 1024;
-/// An idle connection keeps no buffer beyond this.
-const KEEP: usize = 4 * 1024;
+/// An idle connection keeps no other buffer beyond this: with the one for reading, at most 14 KiB.
+const KEEP: usize = 2 * 1024;
 /// The server takes no bytes for so long: it is given up.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 

@@ -1,11 +1,12 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: config, deadline, error, keeper, net, promise, protocol, statement, types.
+//! Uses: coro, deadline, error, keeper, net, promise, protocol, statement, types.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::BytesMut;
+use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
 use super::statement::Statements;
@@ -24,6 +25,8 @@ use crate::protocol::{decode, session};
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
 pub(crate) struct Link {
     pub(crate) socket: Socket,
+    /// Wakes the driver.
+    waker: WaitIoWaker,
     pub(crate) entered: Entered,
     pub(crate) types: Arc<Types>,
     /// The longest message either way, in bytes.
@@ -78,6 +81,7 @@ impl Link {
         statement_capacity: usize,
     ) -> Arc<Link> {
         let link = Arc::new(Link {
+            waker: socket.waker(),
             socket,
             entered,
             types,
@@ -118,6 +122,11 @@ impl Link {
 
     pub(crate) fn status(&self) -> Status {
         self.state.lock().session.status()
+    }
+
+    /// Whether replies are outstanding.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state.lock().session.is_waiting()
     }
 
     /// Why it died, if it has.
@@ -179,7 +188,7 @@ impl Link {
         let covered = keeper::covers(deadline);
         drop(state);
         if asleep {
-            self.socket.waker().wakeup();
+            self.waker.wakeup();
         }
         if !covered {
             keeper::nudge(deadline);
@@ -205,7 +214,7 @@ impl Link {
         state.signalled = true;
         let covered = keeper::covers(deadline);
         drop(state);
-        self.socket.waker().wakeup();
+        self.waker.wakeup();
         if !covered {
             keeper::nudge(deadline);
         }
@@ -215,7 +224,7 @@ impl Link {
     pub(crate) fn kill(&self, error: Error) {
         let taken = self.state.lock().taken;
         self.die(error, taken);
-        self.socket.waker().wakeup();
+        self.waker.wakeup();
     }
 
     /// The end: everybody who waits is told, each with whether its request had left.

@@ -1,4 +1,4 @@
-//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, link, params, promise, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, columns, cursor, deadline, error, link, params, promise, protocol, statement.
 
 mod answer;
 mod cursor;
@@ -36,6 +36,17 @@ use crate::protocol::session::{End, Exchange, Reply, Status, Step};
 ///
 /// A [`Lease`](crate::Lease) dereferences to it. It may move to another coroutine or thread, but is not shared: replies
 /// belong to whoever asked.
+///
+/// ```
+/// fn may_move<T: Send>() {}
+/// may_move::<maypole::Connection>();
+/// may_move::<maypole::Tx>();
+/// ```
+///
+/// ```compile_fail
+/// fn may_be_shared<T: Sync>() {}
+/// may_be_shared::<maypole::Connection>();
+/// ```
 pub struct Connection {
     link: Arc<Link>,
     /// Where requests are encoded; taken out while in use, so that a `ToSql` may do as it likes.
@@ -64,6 +75,18 @@ impl Connection {
     /// Another handle of the same session, for a scope within this one's.
     pub(crate) fn sibling(&self) -> Connection {
         Connection::new(self.link.clone(), self.timeout)
+    }
+
+    /// Waits until the replies that nobody waited for have come, so that the status is the present one.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.refuse_while_streaming()?;
+        if self.link.is_waiting() {
+            self.ask(encode::SYNC, Deadline::after(self.timeout), |encoder| {
+                encoder.sync();
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Asks for a rollback and does not wait for it.

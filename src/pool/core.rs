@@ -5,7 +5,8 @@
 //! [`Effects`] after it let go of the lock. Time comes in as values; what no call brings about by itself
 //! (deadlines, the end of a back-off) happens in [`Core::tick`].
 //!
-//! The rules, each held by the exploration in `core/explore.rs` over every interleaving of a small world:
+//! The rules, held by `core/tests.rs` one by one and by `core/explore.rs` in every interleaving of a small
+//! world:
 //!
 //! * Capacity is derived: lent + idle + opening + cleaning + free = limit, in every state.
 //! * First come, first served. A connection that comes free goes to the oldest waiter in the same call, so
@@ -18,7 +19,7 @@
 //!
 //! Lending and giving back take constant time and, once the tables have grown, allocate nothing.
 //!
-//! Uses: deadline.
+//! Uses: deadline, and its own parts backoff, queue and slots.
 
 mod backoff;
 mod chain;
@@ -64,7 +65,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Connections being opened at the same time; at least one.
     pub(crate) opening: usize,
-    /// Callers in the queue.
+    /// Callers in the queue when another comes. One whose connection broke before it came for it stands in
+    /// the queue again in any case.
     pub(crate) waiting: usize,
 }
 
@@ -154,12 +156,14 @@ pub(crate) struct Effects<C, W> {
 }
 
 impl<C, W> Effects<C, W> {
+    /// Nothing to do.
     fn none() -> Effects<C, W> {
         Effects { wake: None, wake_refused: Vec::new(), open: Vec::new(), clean: None, close: Vec::new() }
     }
 }
 
 impl<C: Clone, W, F: Clone> Core<C, W, F> {
+    /// An open pool without connections.
     pub(crate) fn new(limits: Limits) -> Core<C, W, F> {
         Core {
             slots: Slots::new(limits.connections),
@@ -301,6 +305,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         if self.backoff.failed(failure.clone(), permanent, live, random, now) {
             self.queue.refuse_all(&Refusal::Failed(failure), &mut effects.wake_refused);
         }
+        // Nothing is opened in the pause that has begun, but those who wait shorten it.
         self.open_more(&mut effects);
         effects
     }
@@ -357,10 +362,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         effects
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Whether the pool is closed and nothing of it is left: no connection, and none on its way.
     pub(crate) fn is_drained(&self) -> bool {
         self.closed && self.slots.all_free()
@@ -381,6 +382,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         ledger
     }
 
+    /// What has happened so far.
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -390,15 +392,14 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         self.backoff.last_failure()
     }
 
-    /// When the pause after a failure ends; [`tick`](Core::tick) must be called then.
-    pub(crate) fn next_attempt_at(&self) -> Option<Instant> {
-        self.backoff.next_attempt_at()
+    /// When [`tick`](Core::tick) must be called next: at the first deadline in the queue, or when the pause after a
+    /// failure ends.
+    pub(crate) fn next_deadline(&self) -> Deadline {
+        self.queue.earliest().min(Deadline::at(self.next_attempt_at()))
     }
 
-    /// When [`tick`](Core::tick) must be called next: the first deadline in the queue, or the end of the pause after
-    /// a failure.
-    pub(crate) fn next_deadline(&self) -> Deadline {
-        self.queue.earliest().min(Deadline::at(self.backoff.next_attempt_at()))
+    fn next_attempt_at(&self) -> Option<Instant> {
+        self.backoff.next_attempt_at()
     }
 
     /// The connections that are open, whoever has them.

@@ -1,23 +1,28 @@
-//! The pool: who may use which connection now. Uses: config, connection, core, coro, deadline, error, keeper, lease.
+//! The pool: who may use which connection now. Uses: builder, config, connection, core, coro, deadline, error, keeper, lease, opener, stats.
 
+mod builder;
 pub(crate) mod core;
 mod lease;
+mod opener;
+mod stats;
 
+use std::any::Any;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use builder::PoolBuilder;
 pub use lease::Lease;
+pub use stats::Stats;
 
 use self::core::{Acquire, Claim, ConnectionId, Core, Effects, LeaseId, Limits, Refusal, Returned, Ticket};
 use crate::config::Config;
-use crate::connection::{self, Connection, Fitness, Link, Types};
+use crate::connection::{Connection, Fitness, Link, Types};
 use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind, Outcome, Phase, Result};
+use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper::{self, Sweep};
 
 /// A capped set of connections, lent first come, first served.
@@ -38,13 +43,13 @@ use crate::keeper::{self, Sweep};
 pub struct Pool(Arc<Inner>);
 
 struct Inner {
-    core: Mutex<Core<Arc<Link>, Waiter, Arc<Error>>>,
+    core: Mutex<PoolCore>,
     config: Arc<Config>,
     types: Arc<Types>,
     options: Options,
     opens: Mutex<Opens>,
     /// Kept as long as the pool lives: the embedded server.
-    _keep: Option<Box<dyn std::any::Any + Send + Sync>>,
+    keep: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// Connections on their way. The keeper starts them: a lease that is dropped may ask for one, and must not do the
@@ -56,6 +61,8 @@ struct Opens {
     under_way: Vec<(ConnectionId, Deadline)>,
 }
 
+type PoolCore = Core<Arc<Link>, Waiter, Arc<Error>>;
+type PoolEffects = Effects<Arc<Link>, Waiter>;
 type Hook = Arc<dyn Fn(&Connection) -> Result<()> + Send + Sync>;
 
 struct Options {
@@ -72,63 +79,11 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(10);
 /// How many connections are opened at the same time.
 const OPENING: usize = 2;
-/// An open that has not reported so long after its own limit is given up: a name server may hang.
-const OVERDUE: Duration = Duration::from_secs(1);
-
-/// Where the connections of a pool are, and what it has done. The first five add up to `limit`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// With a borrower, or kept for one that has been woken.
-    pub lent: usize,
-    /// Clean and ready.
-    pub idle: usize,
-    /// Being opened.
-    pub opening: usize,
-    /// Being cleaned.
-    pub cleaning: usize,
-    /// Not there.
-    pub free: usize,
-    /// How many connections there may be.
-    pub limit: usize,
-    /// Callers in the queue.
-    pub waiting: usize,
-    /// Connections lent since the start.
-    pub lends: u64,
-    /// Callers that had to wait since the start.
-    pub waits: u64,
-    /// Callers whose acquire timeout passed.
-    pub timeouts: u64,
-    /// Connections opened since the start.
-    pub opened: u64,
-    /// Connections closed since the start.
-    pub closed: u64,
-    /// Most connections open at the same time.
-    pub most: usize,
-}
-
-/// Settings of a [`Pool`] that is about to be made.
-#[must_use = "a builder makes no pool until build()"]
-pub struct PoolBuilder {
-    config: Option<Config>,
-    options: Options,
-    keep: Option<Box<dyn std::any::Any + Send + Sync>>,
-}
 
 impl Pool {
     /// A pool with the defaults: 10 connections, 5 s to acquire one, 30 s for a query.
     pub fn builder() -> PoolBuilder {
-        PoolBuilder {
-            config: None,
-            options: Options {
-                limit: 10,
-                max_waiting: 8192,
-                acquire_timeout: Some(Duration::from_secs(5)),
-                query_timeout: Some(Duration::from_secs(30)),
-                after_connect: None,
-            },
-            keep: None,
-        }
+        PoolBuilder::new()
     }
 
     /// Borrows a connection; waits while all are lent, at most for the acquire timeout.
@@ -157,29 +112,13 @@ impl Pool {
     /// Where the connections are, and what has happened.
     pub fn stats(&self) -> Stats {
         let core = self.0.core.lock();
-        let (ledger, counters) = (core.ledger(), core.counters());
-        Stats {
-            lent: ledger.lent,
-            idle: ledger.idle,
-            opening: ledger.opening,
-            cleaning: ledger.cleaning,
-            free: ledger.free,
-            limit: ledger.limit,
-            waiting: ledger.waiting,
-            lends: counters.lends,
-            waits: counters.waits,
-            timeouts: counters.timeouts,
-            opened: counters.opened,
-            closed: counters.closed,
-            most: counters.most,
-        }
+        Stats::new(&core.ledger(), core.counters())
     }
 
     /// Lends nothing more: who waits gets an error, idle connections say goodbye, lent ones when they come back.
     /// Does not wait for them; [`is_drained`](Pool::is_drained) tells when the last is gone.
     pub fn close(&self) {
-        let effects = self.0.core.lock().close();
-        Inner::carry_out(&self.0, effects);
+        Inner::tell(&self.0, Core::close);
     }
 
     /// Whether the pool is closed and none of its connections is left.
@@ -194,108 +133,26 @@ impl fmt::Debug for Pool {
     }
 }
 
-impl PoolBuilder {
-    /// Which server, by a connection string: a `postgres://` URL or `keyword=value` pairs, as libpq takes them.
-    ///
-    /// # Errors
-    ///
-    /// If it is malformed; the error names the place and never quotes the text.
-    pub fn url(self, url: &str) -> Result<PoolBuilder> {
-        Ok(self.config(url.parse()?))
-    }
-
-    /// Which server.
-    pub fn config(mut self, config: Config) -> PoolBuilder {
-        self.config = Some(config);
-        self
-    }
-
-    /// How many connections there may be at most. Default 10.
-    pub fn limit(mut self, connections: usize) -> PoolBuilder {
-        self.options.limit = connections;
-        self
-    }
-
-    /// How long a borrower waits for a connection. Default 5 s; `None` is for ever.
-    pub fn acquire_timeout(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
-        self.options.acquire_timeout = limit.into();
-        self
-    }
-
-    /// How long a reply to a query may take. Default 30 s; `None` is for ever.
-    pub fn query_timeout(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
-        self.options.query_timeout = limit.into();
-        self
-    }
-
-    /// How many borrowers may wait; the next gets an error at once. Default 8,192.
-    pub fn max_waiting(mut self, borrowers: usize) -> PoolBuilder {
-        self.options.max_waiting = borrowers;
-        self
-    }
-
-    /// What to do with each connection after it was opened and before it is lent: `SET`s, for instance. If it fails,
-    /// the connection counts as one that could not be opened.
-    pub fn after_connect(
-        mut self,
-        hook: impl Fn(&Connection) -> Result<()> + Send + Sync + 'static,
-    ) -> PoolBuilder {
-        self.options.after_connect = Some(Arc::new(hook));
-        self
-    }
-
-    /// Something that must live as long as the pool.
-    pub(crate) fn keep(mut self, thing: impl std::any::Any + Send + Sync) -> PoolBuilder {
-        self.keep = Some(Box::new(thing));
-        self
-    }
-
-    /// Makes the pool. Opens no connection yet.
-    ///
-    /// # Errors
-    ///
-    /// If the configuration is missing or contradicts itself, or the limit is 0.
-    pub fn build(self) -> Result<Pool> {
-        let config =
-            self.config.ok_or_else(|| Error::config("a pool needs a server: set url() or config()"))?;
-        config.targets()?;
-        if self.options.limit == 0 {
-            return Err(Error::config("limit: a pool needs at least 1 connection"));
-        }
-        let limits =
-            Limits { connections: self.options.limit, opening: OPENING, waiting: self.options.max_waiting };
+impl Inner {
+    fn start(config: Config, options: Options, keep: Option<Box<dyn Any + Send + Sync>>) -> Arc<Inner> {
+        let limits = Limits { connections: options.limit, opening: OPENING, waiting: options.max_waiting };
         let inner = Arc::new(Inner {
             core: Mutex::new(Core::new(limits)),
             config: Arc::new(config),
             types: Types::new(),
-            options: self.options,
+            options,
             opens: Mutex::default(),
-            _keep: self.keep,
+            keep,
         });
         keeper::watch(Arc::downgrade(&(inner.clone() as Arc<dyn Sweep>)));
-        Ok(Pool(inner))
+        inner
     }
-}
 
-impl fmt::Debug for PoolBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolBuilder")
-            .field("config", &self.config)
-            .field("limit", &self.options.limit)
-            .finish()
-    }
-}
-
-impl Inner {
     fn acquire(this: &Arc<Inner>, limit: Option<Duration>) -> Result<Lease> {
-        let (ticket, covered, deadline) = {
+        let (ticket, uncovered) = {
             let mut core = this.core.lock();
-            let mut deadline = Deadline::NEVER;
             // No clock is read and no handle made unless it has to wait.
-            let acquired = core.acquire(|| {
-                deadline = Deadline::after(limit);
-                (deadline, Waiter::current())
-            });
+            let acquired = core.acquire(|| (Deadline::after(limit), Waiter::current()));
             match acquired {
                 Acquire::Lent(id, link) => return Ok(Inner::lease(this, id, link)),
                 Acquire::Refused(why) => {
@@ -303,26 +160,37 @@ impl Inner {
                     return Err(this.refused(why, limit));
                 }
                 Acquire::Queued { ticket, open } => {
+                    let next =
+                        if open.is_some() { Deadline::after(Duration::ZERO) } else { core.next_deadline() };
                     this.opens.lock().wanted.extend(open);
-                    (ticket, open.is_none() && keeper::covers(deadline), deadline)
+                    (ticket, (!keeper::covers(next)).then_some(next))
                 }
             }
         };
         let waiting = Waiting { inner: this, ticket: Some(ticket) };
+        if let Some(next) = uncovered {
+            // An open that is wanted is started by the keeper, at once.
+            keeper::nudge(next);
+        }
         if limit == Some(Duration::ZERO) {
-            keeper::nudge(Deadline::after(Duration::ZERO));
             drop(waiting);
             return Err(this.refused(Refusal::TimedOut, limit));
         }
-        if !covered {
-            // An open that is wanted is started by the keeper, at once.
-            keeper::nudge(if this.opens.lock().wanted.is_empty() {
-                deadline
-            } else {
-                Deadline::after(Duration::ZERO)
-            });
-        }
         waiting.wait(limit)
+    }
+
+    /// Tells the core something, and carries out what it decides once the lock is released.
+    fn tell(this: &Arc<Inner>, tell: impl FnOnce(&mut PoolCore) -> PoolEffects) {
+        let (effects, uncovered) = {
+            let mut core = this.core.lock();
+            let effects = tell(&mut core);
+            let next = core.next_deadline();
+            (effects, (!keeper::covers(next)).then_some(next))
+        };
+        Inner::carry_out(this, effects);
+        if let Some(next) = uncovered {
+            keeper::nudge(next);
+        }
     }
 
     fn lease(this: &Arc<Inner>, id: LeaseId, link: Arc<Link>) -> Lease {
@@ -331,7 +199,7 @@ impl Inner {
     }
 
     /// Carries out what the core decided. No lock is held; nothing here waits.
-    fn carry_out(this: &Arc<Inner>, effects: Effects<Arc<Link>, Waiter>) {
+    fn carry_out(this: &Arc<Inner>, effects: PoolEffects) {
         effects.wake.iter().chain(&effects.wake_refused).for_each(Waiter::wake);
         if !effects.open.is_empty() {
             this.opens.lock().wanted.extend(effects.open);
@@ -340,92 +208,6 @@ impl Inner {
         for link in effects.close {
             link.end(Deadline::after(GOODBYE));
         }
-    }
-
-    /// For the keeper: starts a coroutine that opens a connection.
-    fn open(this: &Arc<Inner>, id: ConnectionId) {
-        let limit = this.config.get_connect_timeout().map(|limit| limit.saturating_add(OVERDUE));
-        this.opens.lock().under_way.push((id, Deadline::after(limit)));
-        let weak = Arc::downgrade(this);
-        let opened = connection::open(this.config.clone(), this.types.clone(), move |result| {
-            let Some(this) = weak.upgrade() else {
-                // The pool is gone: so is the use for this.
-                return if let Ok(link) = result {
-                    link.end(Deadline::after(GOODBYE))
-                };
-            };
-            match (result, this.options.after_connect.clone()) {
-                (Ok(link), None) => Inner::opened(&this, id, link),
-                (Ok(link), Some(hook)) => Inner::prepare(&this, id, link, hook),
-                (Err(error), _) => Inner::failed(&this, id, error),
-            }
-        });
-        if let Err(error) = opened {
-            Inner::failed(this, id, Error::connect("no coroutine could be started").caused_by(error));
-        }
-    }
-
-    /// Runs the hook: in a coroutine of its own, because the driver must drive meanwhile.
-    fn prepare(this: &Arc<Inner>, id: ConnectionId, link: Arc<Link>, hook: Hook) {
-        this.opens.lock().under_way.retain(|(other, _)| *other != id);
-        /// Whatever the hook does, a panic included, the pool hears of the end.
-        struct Report(Option<(Arc<Inner>, ConnectionId, Arc<Link>)>);
-        impl Report {
-            fn tell(&mut self, result: Result<()>) {
-                let Some((this, id, link)) = self.0.take() else { return };
-                let result = result.and_then(|()| match link.fitness() {
-                    Fitness::Clean => Ok(()),
-                    _ => Err(Error::usage("the hook left the connection in a transaction, or it was lost")),
-                });
-                match result {
-                    Ok(()) => Inner::opened(&this, id, link),
-                    Err(error) => {
-                        link.end(Deadline::after(GOODBYE));
-                        Inner::failed(&this, id, Error::connect("after_connect failed").caused_by(error));
-                    }
-                }
-            }
-        }
-        impl Drop for Report {
-            fn drop(&mut self) {
-                self.tell(Err(Error::usage("after_connect panicked")));
-            }
-        }
-        let timeout = this.options.query_timeout;
-        let mut report = Report(Some((this.clone(), id, link.clone())));
-        let started = coro::spawn_named("maypole after_connect", coro::STACK_SIZE, move || {
-            let connection = Connection::new(link.clone(), timeout);
-            let result = hook(&connection).and_then(|()| match link.fitness() {
-                // The reply to the end of a stream may be on its way: nothing is outstanding once this has come.
-                Fitness::Dirty => connection.script(""),
-                _ => Ok(()),
-            });
-            report.tell(result);
-        });
-        // If it could not be started, the report was dropped, and told so.
-        drop(started);
-    }
-
-    fn opened(this: &Arc<Inner>, id: ConnectionId, link: Arc<Link>) {
-        this.opens.lock().under_way.retain(|(other, _)| *other != id);
-        let effects = this.core.lock().opened(id, link.clone());
-        Inner::carry_out(this, effects);
-        let weak = Arc::downgrade(this);
-        link.observe(Box::new(move |_| {
-            if let Some(this) = weak.upgrade() {
-                let effects = this.core.lock().broke(id);
-                Inner::carry_out(&this, effects);
-            }
-        }));
-    }
-
-    fn failed(this: &Arc<Inner>, id: ConnectionId, error: Error) {
-        this.opens.lock().under_way.retain(|(other, _)| *other != id);
-        let permanent = is_permanent(&error);
-        log::warn!(target: "maypole::pool", "a connection could not be opened: {error:?}");
-        let error = Arc::new(error);
-        let effects = this.core.lock().open_failed(id, error, permanent, random(), Instant::now());
-        Inner::carry_out(this, effects);
     }
 
     fn refused(&self, why: Refusal<Arc<Error>>, limit: Option<Duration>) -> Error {
@@ -488,8 +270,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            let effects = self.inner.core.lock().leave(ticket);
-            Inner::carry_out(self.inner, effects);
+            Inner::tell(self.inner, |core| core.leave(ticket));
         }
     }
 }
@@ -508,49 +289,24 @@ impl Return {
             Fitness::Dirty => Returned::Dirty,
             Fitness::Broken => Returned::Broken,
         };
-        let effects = self.inner.core.lock().give_back(self.id, state);
-        if let Some(lease) = effects.clean {
+        let mut to_clean = None;
+        Inner::tell(&self.inner, |core| {
+            let effects = core.give_back(self.id, state);
+            to_clean = effects.clean;
+            effects
+        });
+        if let Some(lease) = to_clean {
             let weak = Arc::downgrade(&self.inner);
             link.clean_up(Deadline::after(CLEAN_UP), move || Inner::cleaned(&weak, lease));
         }
-        Inner::carry_out(&self.inner, effects);
     }
 }
 
 impl Inner {
     fn cleaned(weak: &Weak<Inner>, lease: LeaseId) {
         if let Some(this) = weak.upgrade() {
-            let effects = this.core.lock().cleaned(lease, true);
-            Inner::carry_out(&this, effects);
+            Inner::tell(&this, |core| core.cleaned(lease, true));
         }
-    }
-
-    fn wanted_opens(&self) -> Vec<ConnectionId> {
-        std::mem::take(&mut self.opens.lock().wanted)
-    }
-}
-
-impl Sweep for Inner {
-    fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
-        for id in self.wanted_opens() {
-            Inner::open(&self, id);
-        }
-        let overdue: Vec<_> = {
-            let mut opens = self.opens.lock();
-            opens.under_way.extract_if(.., |(_, deadline)| deadline.passed(now)).collect()
-        };
-        for (id, _) in overdue {
-            let limit = self.config.get_connect_timeout();
-            let error = Error::timeout(Phase::Connect, limit, "it has not come back", Outcome::NotSent);
-            Inner::failed(&self, id, error);
-        }
-        let (effects, next) = {
-            let mut core = self.core.lock();
-            let effects = core.tick(now);
-            (effects, core.next_deadline())
-        };
-        Inner::carry_out(&self, effects);
-        self.opens.lock().under_way.iter().fold(next, |next, (_, deadline)| next.min(*deadline))
     }
 }
 
@@ -559,21 +315,9 @@ impl Drop for Inner {
         for link in self.core.lock().connections() {
             link.end(Deadline::after(GOODBYE));
         }
+        if let Some(keep) = self.keep.take() {
+            // Stopping a server takes its time, and this may be a worker. If no thread can be started it is dropped here.
+            let _ = std::thread::Builder::new().name("maypole stop".to_owned()).spawn(move || drop(keep));
+        }
     }
-}
-
-/// Whether only a person can mend it: wrong configuration, wrong password, no such database.
-fn is_permanent(error: &Error) -> bool {
-    match error.sqlstate() {
-        Some(code) => code.starts_with("28") || code == "3D000",
-        None => matches!(error.kind(), Kind::Config(_) | Kind::Authentication(_)),
-    }
-}
-
-/// From 0 to below 1, for the jitter of retries. Each `RandomState` has keys of its own.
-fn random() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 11;
-    #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let fraction = bits as f64 / (1u64 << 53) as f64;
-    fraction
 }

@@ -1,4 +1,4 @@
-//! Requests as bytes: all of a request or nothing of it. Uses: error, session.
+//! Requests as bytes: all of a request or nothing of it. Uses: error, params, session.
 
 use bytes::{Buf, BufMut, BytesMut};
 use postgres_protocol::IsNull;
@@ -9,13 +9,8 @@ use super::session::{Exchange, Step};
 use crate::error::{Error, Result};
 use crate::params::Params;
 
-/// Parse and Describe a statement, then Sync.
-pub(crate) const PREPARE: Exchange = Exchange::new(&[Step::Parse, Step::Describe, Step::Sync]);
 /// Bind and Execute, then Sync.
 pub(crate) const EXECUTE: Exchange = Exchange::new(&[Step::Bind, Step::Execute, Step::Sync]);
-/// The same behind the Close of an evicted statement.
-pub(crate) const CLOSE_AND_EXECUTE: Exchange =
-    Exchange::new(&[Step::Close, Step::Bind, Step::Execute, Step::Sync]);
 /// Bind and Execute the first rows, without a Sync, which would end the portal.
 pub(crate) const EXECUTE_FIRST: Exchange = Exchange::new(&[Step::Bind, Step::Execute]);
 /// Execute the next rows of a portal.

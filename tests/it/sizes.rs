@@ -6,11 +6,10 @@ use maypole::{Config, Outcome, Row};
 use crate::support::backend::{
     announce, authentication_ok, bind_complete, command_complete, data_row, ready,
 };
-use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::frame::STARTUP;
 use crate::support::pool::TestPool;
-use crate::support::proxy::{Direction::Backend, Direction::Frontend, Proxy};
+use crate::support::proxy::{Direction::Frontend, Proxy};
 use crate::support::raw::{Raw, echo};
 use crate::support::script::Script;
 use crate::support::server::server;

@@ -36,10 +36,12 @@ struct Failing<F> {
 }
 
 impl<F: Clone> Backoff<F> {
+    /// Nothing has failed.
     pub(super) fn new() -> Backoff<F> {
         Backoff { failing: None }
     }
 
+    /// A connection could be opened: the failures before are forgotten.
     pub(super) fn succeeded(&mut self) {
         self.failing = None;
     }
@@ -105,10 +107,12 @@ impl<F: Clone> Backoff<F> {
         (failing.refusing && failing.hold.is_some()).then_some(&failing.failure)
     }
 
+    /// The last failure, if no attempt has succeeded since.
     pub(super) fn last_failure(&self) -> Option<&F> {
         self.failing.as_ref().map(|failing| &failing.failure)
     }
 
+    /// When the hold ends.
     pub(super) fn next_attempt_at(&self) -> Option<Instant> {
         self.failing.as_ref().and_then(|failing| failing.hold)
     }

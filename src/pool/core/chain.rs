@@ -21,10 +21,12 @@ struct Link {
 }
 
 impl Chain {
+    /// How many are in the chain.
     pub(super) fn len(&self) -> usize {
         self.length
     }
 
+    /// The first of them.
     pub(super) fn first(&self) -> Option<usize> {
         self.first
     }
@@ -34,10 +36,12 @@ impl Chain {
         self.links[position].after
     }
 
+    /// Puts in `position`, which must not be in the chain, as the first.
     pub(super) fn push_first(&mut self, position: usize) {
         self.insert(position, None, self.first);
     }
 
+    /// Puts in `position`, which must not be in the chain, as the last.
     pub(super) fn push_last(&mut self, position: usize) {
         self.insert(position, self.last, None);
     }
@@ -84,6 +88,7 @@ impl Chain {
     }
 
     /// The positions from first to last.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(self.first, |position| self.after(*position))
     }

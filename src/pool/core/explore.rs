@@ -1,16 +1,17 @@
-//! Every interleaving of a small world: three coroutines, two slots. Uses: deadline.
+//! Every interleaving of a small world: three coroutines, two slots. Uses: core, deadline.
 //!
 //! Breadth first over all states that differ in more than the names of coroutines, slots, connections and
-//! leases. What a state must fulfil is in `World::check`, what a step must in `World::apply`, and from each
-//! state `World::finish` lets everything end normally and looks whether anybody was forgotten.
+//! leases. What every step and every state must fulfil is in `explore/rules.rs`.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+mod fingerprint;
+mod rules;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::queue::Fate;
+use self::fingerprint::Fingerprints;
 use super::slots::State;
 use super::tests::{deadline, start};
 use super::*;
@@ -31,40 +32,6 @@ struct Budget {
 
 const SHORT: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_secs(2);
-
-type Fingerprints = HashSet<u64, BuildHasherDefault<Mix>>;
-
-/// The standard hasher takes half of the time here when it is not optimised; this one is enough for numbers.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        let product = u128::from(self.0 ^ number ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
-        let [low, high] = [product as u64, (product >> 64) as u64];
-        self.0 = low ^ high.rotate_left(23);
-    }
-
-    fn write_u8(&mut self, number: u8) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
-    }
-}
 
 type Pool = Core<u32, usize, &'static str>;
 
@@ -112,7 +79,10 @@ struct World {
     made: u32,
     /// Those that left the pool, by breaking or for closing.
     gone: BTreeSet<u32>,
-    failures: BTreeSet<&'static str>,
+    /// Why opens failed.
+    failures: Vec<&'static str>,
+    /// Those the driver saw die.
+    broken: Vec<ConnectionId>,
     now: Instant,
     closed: bool,
     budget: Budget,
@@ -137,7 +107,8 @@ impl World {
             cleaning: Vec::new(),
             made: 0,
             gone: BTreeSet::new(),
-            failures: BTreeSet::new(),
+            failures: Vec::new(),
+            broken: Vec::new(),
             now: start(),
             closed: false,
             budget,
@@ -241,7 +212,6 @@ impl World {
                 let lease = self.cleaning.remove(at);
                 let effects = self.core.cleaned(lease, ok);
                 self.carry_out(effects);
-                self.must_do_nothing(|core| vec![core.cleaned(lease, !ok)]);
             }
             Action::Broke { id } => {
                 self.budget.faults -= 1;
@@ -249,7 +219,7 @@ impl World {
                 let effects = self.core.broke(id);
                 assert_eq!(effects.close, Vec::from_iter(handle), "what broke leaves at once");
                 self.carry_out(effects);
-                self.must_do_nothing(|core| vec![core.broke(id)]);
+                self.broken.push(id);
             }
             Action::Tick { by } => {
                 let budget =
@@ -268,7 +238,6 @@ impl World {
                 self.closed = true;
                 let effects = self.core.close();
                 self.carry_out(effects);
-                self.must_do_nothing(|core| vec![core.close()]);
             }
         }
         self.in_order(&waited);
@@ -279,7 +248,7 @@ impl World {
         let until = (!patient).then(|| self.now + SHORT);
         let coroutine = &mut self.coroutines[who];
         coroutine.acquisitions -= 1;
-        match self.core.acquire(until.map_or(Deadline::NEVER, deadline), || who) {
+        match self.core.acquire(|| (until.map_or(Deadline::NEVER, deadline), who)) {
             Acquire::Lent(lease, connection) => {
                 assert_eq!(self.core.queue.len(), 0, "a newcomer overtook");
                 self.hold(who, lease, connection);
@@ -331,7 +300,7 @@ impl World {
         match why {
             Refusal::Closed => assert!(self.closed),
             Refusal::TimedOut => assert!(until.is_some_and(|until| until <= self.now)),
-            Refusal::Failed(failure) => assert!(self.failures.contains(failure)),
+            Refusal::Failed(failure) => assert!(self.failures.contains(&failure)),
             Refusal::QueueFull => panic!("there is room in the queue for all"),
             Refusal::Left => panic!("the ticket was good"),
         }
@@ -345,7 +314,7 @@ impl World {
 
     fn fail(&mut self, id: ConnectionId, permanent: bool) {
         let failure = if permanent { "wrong password" } else { "refused" };
-        self.failures.insert(failure);
+        self.failures.push(failure);
         let effects = self.core.open_failed(id, failure, permanent, 1.0, self.now);
         self.carry_out(effects);
     }
@@ -363,187 +332,6 @@ impl World {
         for connection in effects.close {
             assert!(self.gone.insert(connection), "closed twice");
         }
-    }
-
-    /// Late and repeated calls ask for nothing and change nothing.
-    fn must_do_nothing(&mut self, calls: impl FnOnce(&mut Pool) -> Vec<Effects<u32, usize>>) {
-        let before = self.fingerprint();
-        for effects in calls(&mut self.core) {
-            let Effects { wake, wake_refused, open, clean, close } = effects;
-            assert_eq!((wake, wake_refused, open, clean, close), (None, vec![], vec![], None, vec![]));
-        }
-        assert_eq!(self.fingerprint(), before);
-    }
-
-    /// The tickets that are undecided, by coroutine.
-    fn waiting(&self) -> Vec<(usize, Ticket)> {
-        let waiters =
-            self.coroutines.iter().enumerate().filter_map(|(who, coroutine)| match coroutine.doing {
-                Doing::Waiting { ticket, .. } => Some((who, ticket)),
-                _ => None,
-            });
-        waiters.filter(|(_, ticket)| matches!(self.core.queue.fate(*ticket), Fate::Waiting)).collect()
-    }
-
-    /// Of those that waited, no one was served while an older one still waits.
-    fn in_order(&self, waited: &[(usize, Ticket)]) {
-        let arrival = self.core.queue.inspect();
-        let rank = |ticket| arrival.iter().position(|waiter| waiter.0 == ticket);
-        for (_, served) in waited {
-            if matches!(self.core.queue.fate(*served), Fate::Handed { .. }) {
-                for (_, waits) in self.waiting() {
-                    assert!(rank(*served) < rank(waits), "overtaken");
-                }
-            }
-        }
-    }
-
-    /// What must be so in every state.
-    fn check(&self) {
-        let core = &self.core;
-        core.slots.audit();
-        core.queue.audit();
-        let ledger = core.ledger();
-        let sum = ledger.lent + ledger.idle + ledger.opening + ledger.cleaning + ledger.free;
-        assert_eq!((sum, ledger.limit), (SLOTS, SLOTS), "{ledger:?}");
-        assert!(ledger.idle == 0 || ledger.waiting == 0, "somebody waits beside an idle connection");
-        assert!(!self.closed || (ledger.idle == 0 && ledger.waiting == 0), "open after close");
-
-        // Every connection is in the pool or out of it, not both; what a coroutine holds is lent to it.
-        let there: BTreeSet<u32> = core.connections().copied().collect();
-        assert_eq!(there.len(), core.connections().count(), "one connection in two slots");
-        assert!(there.is_disjoint(&self.gone), "what is gone is still there");
-        assert_eq!(there.len() + self.gone.len(), usize::try_from(self.made).unwrap(), "lost one");
-        let counters = core.counters();
-        assert_eq!(counters.opened - counters.closed, u64::try_from(there.len()).unwrap());
-        let slots = core.slots.inspect();
-        let mut lent = 0;
-        for coroutine in &self.coroutines {
-            match coroutine.doing {
-                Doing::Nothing => {}
-                Doing::Holding { lease, connection } => {
-                    lent += 1;
-                    let slot = slots.iter().find(|slot| slot.2 == lease).unwrap();
-                    match slot.0 {
-                        State::Lent => assert_eq!(slot.3, Some(connection)),
-                        State::Lost => assert!(self.gone.contains(&connection)),
-                        other => panic!("a lent connection is {other:?}"),
-                    }
-                }
-                // No waiter sleeps on an answer, and what is kept for it knows so.
-                Doing::Waiting { ticket, woken, .. } => match core.queue.fate(ticket) {
-                    Fate::Gone => panic!("a waiter is forgotten"),
-                    Fate::Waiting => {}
-                    Fate::Handed { slot } => {
-                        lent += 1;
-                        assert!(woken, "handed over without a word");
-                        assert_eq!(slots[slot].0, State::Handed { waiter: ticket.place() });
-                    }
-                    Fate::Refused(_) => assert!(woken, "refused without a word"),
-                },
-            }
-        }
-        assert_eq!(ledger.lent, lent, "lent to nobody");
-
-        // Whenever an open is justified it is under way.
-        let one_more = !self.closed
-            && ledger.waiting > ledger.opening
-            && ledger.free > 0
-            && ledger.opening < core.backoff.allowed(2);
-        assert!(!one_more, "nobody opens what is wanted");
-        assert!(ledger.opening <= 2);
-        assert_eq!(core.is_drained(), self.closed && ledger.free == SLOTS);
-    }
-
-    /// What was used up before does nothing when it is used again.
-    fn check_old_ids(&mut self) {
-        let World { coroutines, overdue, cleaning, now, .. } = self.clone();
-        self.must_do_nothing(|core| {
-            let mut effects = Vec::new();
-            for coroutine in coroutines {
-                if let Some(lease) = coroutine.old_lease {
-                    effects.extend([Returned::Clean, Returned::Broken].map(|it| core.give_back(lease, it)));
-                    if !cleaning.contains(&lease) {
-                        effects.push(core.cleaned(lease, true));
-                    }
-                }
-                if let Some(ticket) = coroutine.old_ticket {
-                    effects.push(core.leave(ticket));
-                    assert_eq!(core.claim(ticket, || unreachable!()), Claim::Refused(Refusal::Left));
-                }
-            }
-            effects.extend(overdue.into_iter().map(|id| core.open_failed(id, "late", true, 1.0, now)));
-            effects
-        });
-    }
-
-    /// Lets everything under way end normally; all must come out of it. States in `ended` are known to end.
-    fn finish(&mut self, ended: &mut Fingerprints) {
-        let mut path = Fingerprints::default();
-        loop {
-            let here = self.fingerprint();
-            if ended.contains(&here) {
-                break;
-            }
-            assert!(path.insert(here), "somebody waits for ever");
-            let next =
-                self.coroutines.iter().enumerate().find_map(|(who, coroutine)| match coroutine.doing {
-                    Doing::Waiting { woken: true, .. } => Some(Action::Claim { who }),
-                    Doing::Holding { .. } => Some(Action::GiveBack { who, state: Returned::Clean }),
-                    _ => None,
-                });
-            let next = next
-                .or_else(|| (!self.opens.is_empty()).then_some(Action::Opened { at: 0 }))
-                .or_else(|| (!self.overdue.is_empty()).then_some(Action::OpenedLate { at: 0 }))
-                .or_else(|| (!self.cleaning.is_empty()).then_some(Action::Cleaned { at: 0, ok: true }))
-                .or_else(|| (self.core.ledger().waiting > 0).then_some(Action::Tick { by: LONG }));
-            match next {
-                Some(action) => self.apply(action),
-                None => {
-                    let idle = self.core.ledger().idle;
-                    let end = Ledger { idle, free: SLOTS - idle, limit: SLOTS, ..Ledger::default() };
-                    assert_eq!(self.core.ledger(), end, "something never ends");
-                    assert!(self.coroutines.iter().all(|coroutine| coroutine.doing == Doing::Nothing));
-                    assert_eq!(self.core.is_drained(), self.closed);
-                    break;
-                }
-            }
-        }
-        ended.extend(path);
-    }
-
-    /// All that can make a difference later, without the names.
-    fn fingerprint(&self) -> u64 {
-        let mut hash = Mix::default();
-        let waiters = self.core.queue.inspect();
-        let rank = |ticket| waiters.iter().position(|waiter| waiter.0 == ticket);
-        let mut coroutines = self.coroutines.map(|coroutine| {
-            let doing = match coroutine.doing {
-                Doing::Nothing => (0, None),
-                Doing::Waiting { ticket, woken, .. } => (1 + u8::from(woken), rank(ticket)),
-                Doing::Holding { connection, .. } => (3 + u8::from(self.gone.contains(&connection)), None),
-            };
-            (coroutine.acquisitions, doing)
-        });
-        coroutines.sort_unstable();
-        coroutines.hash(&mut hash);
-        for (_, deadline, wake, fate) in &waiters {
-            match fate {
-                Fate::Gone => unreachable!(),
-                Fate::Waiting => (0, deadline.left(self.now), wake.is_some()).hash(&mut hash),
-                Fate::Handed { .. } => (1, deadline.left(self.now)).hash(&mut hash),
-                Fate::Refused(why) => (2, why).hash(&mut hash),
-            }
-        }
-        let mut slots = self.core.ledger();
-        slots.waiting = waiters.len();
-        slots.hash(&mut hash);
-        let opening = |id: &&ConnectionId| matches!(self.core.slots.find(**id), Some((_, State::Opening)));
-        (self.opens.len(), self.opens.iter().filter(opening).count(), self.overdue.len()).hash(&mut hash);
-        self.cleaning.len().hash(&mut hash);
-        self.core.backoff.inspect(self.now).hash(&mut hash);
-        (self.closed, self.budget).hash(&mut hash);
-        hash.finish()
     }
 
     fn history(&self) -> String {
@@ -585,15 +373,27 @@ fn explore(acquisitions: u8, budget: Budget) {
         }
     }
     println!("{} states, {steps} steps", seen.len());
-    assert!(seen.len() > 50_000, "the world has become too small");
+    assert!(seen.len() > 30_000, "the world has become too small");
 }
 
 #[test]
 fn three_coroutines_on_two_slots_keep_the_rules_when_each_borrows_twice() {
-    explore(2, Budget { faults: 1, short_ticks: 1, long_ticks: 1 });
+    explore(2, Budget { faults: 1, short_ticks: 0, long_ticks: 1 });
 }
 
 #[test]
-fn three_coroutines_on_two_slots_keep_the_rules_while_much_fails() {
+fn three_coroutines_on_two_slots_keep_the_rules_when_deadlines_pass_among_faults() {
+    explore(1, Budget { faults: 2, short_ticks: 1, long_ticks: 1 });
+}
+
+#[test]
+fn three_coroutines_on_two_slots_keep_the_rules_when_the_server_is_away_for_long() {
+    explore(1, Budget { faults: 2, short_ticks: 0, long_ticks: 2 });
+}
+
+#[test]
+#[ignore = "takes half a minute; run it after changing the core"]
+fn three_coroutines_on_two_slots_keep_the_rules_in_longer_histories() {
+    explore(2, Budget { faults: 1, short_ticks: 1, long_ticks: 1 });
     explore(1, Budget { faults: 3, short_ticks: 1, long_ticks: 2 });
 }

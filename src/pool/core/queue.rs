@@ -1,4 +1,4 @@
-//! The one queue of the pool: first come, first served. Uses: deadline.
+//! The one queue of the pool: first come, first served. Uses: chain, deadline.
 
 use std::time::Instant;
 
@@ -64,11 +64,12 @@ pub(super) struct Queue<W, F> {
 }
 
 impl<W, F: Clone> Queue<W, F> {
+    /// Nobody waits.
     pub(super) fn new() -> Queue<W, F> {
         Queue { waiters: Vec::new(), gone: Vec::new(), order: Chain::default(), earliest: Deadline::NEVER }
     }
 
-    /// None of those that wait has an earlier deadline.
+    /// None of those in the queue has an earlier deadline.
     pub(super) fn earliest(&self) -> Deadline {
         self.earliest
     }

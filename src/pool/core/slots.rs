@@ -1,4 +1,4 @@
-//! The table of connections: one slot for each that the limit allows. Uses: nothing.
+//! The table of connections: one slot for each that the limit allows. Uses: chain.
 
 use super::chain::Chain;
 
@@ -175,15 +175,14 @@ impl<C: Clone> Slots<C> {
 impl<C: Clone> Slots<C> {
     /// Fails unless the lists, the count and the handles say what the states say.
     pub(super) fn audit(&self) {
-        let at = |wanted: State| (0..self.slots.len()).filter(move |at| self.slots[*at].state == wanted);
-        let mut free = self.free.clone();
-        free.sort_unstable();
-        assert_eq!(free, at(State::Free).collect::<Vec<_>>(), "the free ones");
-        let mut idle: Vec<_> = self.idle.iter().collect();
-        idle.sort_unstable();
-        assert_eq!(idle, at(State::Idle).collect::<Vec<_>>(), "the idle ones");
-        assert_eq!(self.idle.len(), idle.len());
-        assert_eq!(self.opening, at(State::Opening).count(), "those being opened");
+        let count = |wanted: State| self.slots.iter().filter(|slot| slot.state == wanted).count();
+        assert_eq!(self.free.len(), count(State::Free));
+        assert_eq!((self.idle.len(), self.idle.iter().count()), (count(State::Idle), count(State::Idle)));
+        assert_eq!(self.opening, count(State::Opening));
+        for (before, at) in self.free.iter().enumerate() {
+            assert!(self.slots[*at].state == State::Free && !self.free[..before].contains(at));
+        }
+        assert!(self.idle.iter().all(|at| self.slots[at].state == State::Idle));
         for slot in &self.slots {
             let empty = matches!(slot.state, State::Free | State::Opening | State::Lost);
             assert_eq!(slot.handle.is_none(), empty, "{:?}", slot.state);

@@ -1,4 +1,4 @@
-//! The rules one by one. Uses: deadline.
+//! The rules one by one. Uses: core, deadline.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub(super) fn start() -> Instant {
 }
 
 fn lease(pool: &mut Pool) -> (LeaseId, u32) {
-    match pool.acquire(Deadline::NEVER, || unreachable!("no need to wait")) {
+    match pool.acquire(|| unreachable!("no need to wait")) {
         Acquire::Lent(lease, handle) => (lease, handle),
         other => panic!("{other:?}"),
     }
@@ -52,7 +52,7 @@ fn wait(pool: &mut Pool, who: char) -> (Ticket, Option<ConnectionId>) {
 }
 
 fn wait_until(pool: &mut Pool, who: char, deadline: Deadline) -> (Ticket, Option<ConnectionId>) {
-    match pool.acquire(deadline, || who) {
+    match pool.acquire(|| (deadline, who)) {
         Acquire::Queued { ticket, open } => (ticket, open),
         other => panic!("{other:?}"),
     }
@@ -160,7 +160,7 @@ fn the_queue_is_bounded() {
     let mut pool: Pool = Core::new(Limits { connections: 1, opening: 2, waiting: 2 });
     let (first, _) = wait(&mut pool, 'a');
     wait(&mut pool, 'b');
-    let full = |pool: &mut Pool| pool.acquire(Deadline::NEVER, || unreachable!());
+    let full = |pool: &mut Pool| pool.acquire(|| unreachable!());
     assert_eq!(full(&mut pool), Acquire::Refused(Refusal::QueueFull));
     assert_eq!(told(pool.leave(first)), "");
     wait(&mut pool, 'c');
@@ -359,7 +359,7 @@ fn a_permanent_failure_is_told_to_all_who_wait_and_to_newcomers_until_the_next_a
     for ticket in [first, second] {
         assert_eq!(pool.claim(ticket, || '-'), Claim::Refused(Refusal::Failed("wrong password")));
     }
-    let newcomer = pool.acquire(Deadline::NEVER, || unreachable!());
+    let newcomer = pool.acquire(|| unreachable!());
     assert_eq!(newcomer, Acquire::Refused(Refusal::Failed("wrong password")));
     assert_eq!(told(pool.tick(now + Duration::from_millis(50))), "", "nobody waits");
     let (_, open) = wait(&mut pool, 'c');
@@ -400,7 +400,7 @@ fn after_two_seconds_of_failures_callers_are_told_and_their_coming_hurries_the_n
     assert_eq!(refused, "refuse a");
     assert!(now >= end);
     assert!(pool.next_attempt_at().unwrap() > now + Duration::from_millis(500), "nobody waits now");
-    let newcomer = pool.acquire(Deadline::NEVER, || unreachable!());
+    let newcomer = pool.acquire(|| unreachable!());
     assert_eq!(newcomer, Acquire::Refused(Refusal::Failed("refused")));
     assert_eq!(pool.next_attempt_at(), Some(now + Duration::from_millis(500)));
 }
@@ -423,7 +423,7 @@ fn closing_refuses_all_and_takes_in_what_is_out() {
     assert_eq!(told(pool.close()), "");
     assert_eq!(pool.claim(kept, || '-'), Claim::Refused(Refusal::Closed));
     assert_eq!(pool.claim(queued, || '-'), Claim::Refused(Refusal::Closed));
-    assert_eq!(pool.acquire(Deadline::NEVER, || unreachable!()), Acquire::Refused(Refusal::Closed));
+    assert_eq!(pool.acquire(|| unreachable!()), Acquire::Refused(Refusal::Closed));
     assert_eq!(told(pool.cleaned(leases[1], true)), "close 2");
     assert_eq!(told(pool.give_back(leases[2], Returned::Clean)), "close 3");
     assert_eq!(told(pool.give_back(leases[3], Returned::Dirty)), "close 4");

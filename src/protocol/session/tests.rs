@@ -6,8 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::encode::{
-    CLOSE, EXECUTE, EXECUTE_FIRST, EXECUTE_NEXT, EXECUTE_NEXT_AND_SYNC, PREPARE, SIMPLE, SYNC,
+    CLOSE, EXECUTE, EXECUTE_FIRST, EXECUTE_NEXT, EXECUTE_NEXT_AND_SYNC, SIMPLE, SYNC,
 };
+
+const PREPARE: Exchange = Exchange::new(&[Step::Close, Step::Parse, Step::Describe, Step::Sync]);
 
 const EXCHANGES: [Exchange; 8] =
     [PREPARE, EXECUTE, EXECUTE_FIRST, EXECUTE_NEXT, EXECUTE_NEXT_AND_SYNC, CLOSE, SYNC, SIMPLE];

@@ -5,7 +5,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use maypole::{Database, Pool, PoolBuilder, Row, spawn};
+use maypole::{Database, Pool, PoolBuilder, spawn};
 
 use super::client::Client;
 use super::eventually::eventually;
@@ -143,9 +143,4 @@ pub(crate) fn in_coroutine<R: Send + 'static>(function: impl FnOnce() -> R + Sen
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     }
-}
-
-/// The row as it prints.
-pub(crate) fn text(row: &Row) -> String {
-    row.to_string()
 }

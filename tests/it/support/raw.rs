@@ -129,7 +129,7 @@ impl Peer {
     pub(crate) fn startup(&mut self) -> bool {
         while let Some(frame) = self.receive() {
             match frame.tag {
-                SSL_REQUEST | GSS_REQUEST => drop(self.send(b"N")),
+                SSL_REQUEST | GSS_REQUEST if self.send(b"N") => {}
                 STARTUP => return true,
                 _ => return false,
             }
@@ -176,12 +176,6 @@ impl Peer {
     /// Waits until some bytes of the next message are there.
     pub(crate) fn await_bytes(&mut self) -> Option<()> {
         if self.reader.buffered() == 0 { self.fill() } else { Some(()) }
-    }
-
-    /// Reads once and throws it away; the number of bytes, nothing at the end.
-    pub(crate) fn swallow(&self, most: usize) -> Option<usize> {
-        let mut chunk = vec![std::mem::MaybeUninit::uninit(); most];
-        self.socket.recv(&mut chunk).ok().filter(|count| *count > 0)
     }
 
     /// Answers queries, as long as the client likes. `change` may do to each answer what it likes before it is sent;

@@ -1,0 +1,168 @@
+//! deadpool-postgres as its documentation recommends: `prepare_cached`, the fast recycling method, two worker threads.
+
+use std::future::Future;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::NoTls;
+
+use super::System;
+use crate::meter::Tally;
+use crate::report::{Report, Weight};
+use crate::workload::{BATCH, Load, Workload};
+use crate::{Result, process, world};
+
+pub const SYSTEM: System = System {
+    name: "deadpool-postgres",
+    workloads: &[
+        Workload::Select,
+        Workload::Latency,
+        Workload::Borrow,
+        Workload::BorrowContended,
+        Workload::Memory,
+    ],
+    run,
+};
+
+fn run(name: &'static str, load: &Load) -> Result<()> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match load.workload {
+        Workload::Select | Workload::Latency => select(name, load, &runtime),
+        Workload::Borrow => borrow(name, load, &runtime),
+        Workload::BorrowContended => borrow_contended(name, load, &runtime),
+        Workload::Memory => memory(name, load, &runtime),
+    }
+}
+
+fn select(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
+    let pool = warm_pool(load, runtime)?;
+    measure(name, load, runtime, |mut tally| {
+        let pool = pool.clone();
+        async move {
+            while let Some(id) = tally.next_id() {
+                tally.answered(id, ask(&pool, id).await);
+            }
+            tally
+        }
+    })
+}
+
+async fn ask(pool: &Pool, id: i32) -> std::result::Result<(i32, i32), PoolError> {
+    ask_on(&pool.get().await?, id).await
+}
+
+async fn ask_on(client: &Object, id: i32) -> std::result::Result<(i32, i32), PoolError> {
+    let statement = client.prepare_cached(world::SELECT).await?;
+    let row = client.query_one(&statement, &[&id]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+fn borrow(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
+    let pool = warm_pool(load, runtime)?;
+    measure(name, load, runtime, |mut tally| {
+        let pool = pool.clone();
+        async move {
+            while tally.goes_on() {
+                for _ in 0..BATCH {
+                    if let Err(error) = pool.get().await {
+                        tally.fail(&error);
+                        return tally;
+                    }
+                }
+                tally.done_many(BATCH);
+                tokio::task::yield_now().await;
+            }
+            tally
+        }
+    })
+}
+
+fn borrow_contended(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
+    let pool = warm_pool(load, runtime)?;
+    measure(name, load, runtime, |mut tally| {
+        let pool = pool.clone();
+        async move {
+            while tally.goes_on() {
+                match pool.get().await {
+                    Ok(object) => {
+                        tokio::task::yield_now().await;
+                        drop(object);
+                        tally.done();
+                    }
+                    Err(error) => tally.fail(&error),
+                }
+            }
+            tally
+        }
+    })
+}
+
+/// Runs the work in each task and prints what came of it.
+fn measure<F>(name: &str, load: &Load, runtime: &Runtime, work: impl Fn(Tally) -> F) -> Result<()>
+where
+    F: Future<Output = Tally> + Send + 'static,
+{
+    let window = load.window();
+    let tasks: Vec<_> =
+        (0..load.tasks).map(|task| runtime.spawn(work(Tally::new(window, load.seed(task))))).collect();
+    let cost = window.watch()?;
+    let tallies = tasks.into_iter().map(|task| runtime.block_on(task));
+    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
+}
+
+fn pool(load: &Load, limit: usize) -> Result<Pool> {
+    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(load.url.parse()?, NoTls, config);
+    Ok(Pool::builder(manager).max_size(limit).build()?)
+}
+
+/// A pool whose connections are all open and know the statement.
+fn warm_pool(load: &Load, runtime: &Runtime) -> Result<Pool> {
+    let pool = pool(load, load.conns)?;
+    runtime.block_on(warm(&pool, load.conns))?;
+    Ok(pool)
+}
+
+async fn warm(pool: &Pool, count: usize) -> Result<()> {
+    let mut objects = Vec::new();
+    for _ in 0..count {
+        objects.push(pool.get().await?);
+    }
+    for object in &objects {
+        ask_on(object, 1).await?;
+    }
+    Ok(())
+}
+
+fn memory(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
+    let one = pool(load, 1)?;
+    let object = runtime.block_on(one.get())?;
+    let before = process::resident_bytes()?;
+    let waiting: Vec<_> = (0..load.tasks)
+        .map(|_| {
+            let one = one.clone();
+            runtime.spawn(async move { one.get().await.map(drop) })
+        })
+        .collect();
+    wait_until(|| one.status().waiting == load.tasks);
+    Weight::print(name, load, "waiting task", load.tasks, before, process::resident_bytes()?)?;
+    drop(object);
+    for task in waiting {
+        runtime.block_on(task)??;
+    }
+
+    let many = pool(load, load.conns + 1)?;
+    runtime.block_on(warm(&many, 1))?;
+    let before = process::resident_bytes()?;
+    runtime.block_on(warm(&many, load.conns + 1))?;
+    wait_until(|| many.status().available == load.conns + 1);
+    Weight::print(name, load, "idle connection", load.conns, before, process::resident_bytes()?)
+}
+
+/// Looks again and again, on the main thread.
+fn wait_until(condition: impl Fn() -> bool) {
+    while !condition() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,34 @@
+//! The systems that are measured, one file each.
+
+mod deadpool_postgres;
+mod floor_blocking;
+mod floor_coroutines;
+mod maypole_lease;
+
+use crate::Result;
+use crate::arguments::Arguments;
+use crate::workload::{Load, Workload};
+
+/// Something that is measured.
+pub struct System {
+    pub name: &'static str,
+    /// What it can be measured on.
+    pub workloads: &'static [Workload],
+    /// Measures, and prints what it found.
+    run: fn(&'static str, &Load) -> Result<()>,
+}
+
+/// The first is the one that the others are compared with.
+pub const ALL: [System; 4] =
+    [maypole_lease::SYSTEM, deadpool_postgres::SYSTEM, floor_coroutines::SYSTEM, floor_blocking::SYSTEM];
+
+/// Measures one system in this process.
+pub fn run(name: &str, arguments: &Arguments) -> Result<bool> {
+    let system = ALL.into_iter().find(|system| system.name == name);
+    let system = system.ok_or_else(|| format!("{name}: no such system"))?;
+    if !system.workloads.contains(&arguments.workload) {
+        return Err(format!("{name} does not do {}", arguments.workload.name()).into());
+    }
+    (system.run)(system.name, &Load::new(arguments)?)?;
+    Ok(true)
+}

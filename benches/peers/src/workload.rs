@@ -1,0 +1,96 @@
+//! What is measured.
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::arguments::Arguments;
+use crate::meter::Window;
+
+/// One kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Many tasks share the pool; each borrows a connection for one row by its key.
+    Select,
+    /// The same query by one task.
+    Latency,
+    /// Borrow and return without a query, one task.
+    Borrow,
+    /// Borrow, yield once, return: 2,000 tasks on 50 connections. Without the yield nobody would ever wait.
+    BorrowContended,
+    /// Resident memory per waiting task and per idle connection.
+    Memory,
+}
+
+const NAMES: [(&str, Workload); 5] = [
+    ("select", Workload::Select),
+    ("latency", Workload::Latency),
+    ("borrow", Workload::Borrow),
+    ("borrow-contended", Workload::BorrowContended),
+    ("memory", Workload::Memory),
+];
+
+impl Workload {
+    pub fn named(name: &str) -> Option<Workload> {
+        NAMES.iter().find(|(other, _)| *other == name).map(|(_, workload)| *workload)
+    }
+
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, other)| *other == self).map_or("", |(name, _)| name)
+    }
+
+    /// What a person means by it.
+    pub fn cases(self) -> &'static [Workload] {
+        match self {
+            Workload::Select => &[Workload::Select],
+            Workload::Latency => &[Workload::Latency],
+            Workload::Borrow => &[Workload::Borrow, Workload::BorrowContended],
+            Workload::BorrowContended => &[Workload::BorrowContended],
+            Workload::Memory => &[Workload::Memory],
+        }
+    }
+}
+
+/// How much of it, and where.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub workload: Workload,
+    pub conns: usize,
+    pub tasks: usize,
+    pub seconds: f64,
+    pub round: u64,
+    pub url: String,
+}
+
+/// The variable that tells a child its server; the command line is no place for a password.
+pub const URL_VARIABLE: &str = "PEERS_URL";
+
+/// Work in which the clock is not read each time: so many operations between two looks.
+pub const BATCH: u64 = 256;
+
+/// How many tasks wait when their memory is weighed, and how many connections are idle.
+pub const WEIGHED_TASKS: usize = 5_000;
+pub const WEIGHED_CONNECTIONS: usize = 100;
+
+impl Load {
+    pub fn new(arguments: &Arguments) -> Result<Load> {
+        let url = std::env::var(URL_VARIABLE).map_err(|_| format!("a child needs {URL_VARIABLE}"))?;
+        let (conns, tasks) = match arguments.workload {
+            Workload::Select => (arguments.conns, arguments.tasks),
+            Workload::Latency | Workload::Borrow => (arguments.conns, 1),
+            Workload::BorrowContended => (50, 2_000),
+            Workload::Memory => (WEIGHED_CONNECTIONS, WEIGHED_TASKS),
+        };
+        let Arguments { workload, seconds, round, .. } = *arguments;
+        Ok(Load { workload, conns, tasks, seconds, round, url })
+    }
+
+    /// Begins the warm-up.
+    pub fn window(&self) -> Window {
+        Window::open(Duration::from_secs_f64(self.seconds))
+    }
+
+    /// A seed of its own for each task, the same for all systems.
+    pub fn seed(&self, task: usize) -> u64 {
+        self.round << 32 | task as u64
+    }
+}

@@ -1,0 +1,76 @@
+//! What makes two states of the small world the same. Uses: core.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use super::*;
+use crate::pool::core::queue::Fate;
+
+pub(super) type Fingerprints = HashSet<u64, BuildHasherDefault<Mix>>;
+
+/// The standard hasher takes half of the time here when it is not optimised; this one is enough for numbers.
+#[derive(Default)]
+pub(super) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(u64::try_from(number).unwrap());
+    }
+}
+
+impl World {
+    /// All that can make a difference later, without the names.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hash = Mix::default();
+        let waiters = self.core.queue.inspect();
+        let rank = |ticket| waiters.iter().position(|waiter| waiter.0 == ticket);
+        let mut coroutines = self.coroutines.map(|coroutine| {
+            let doing = match coroutine.doing {
+                Doing::Nothing => (0, None),
+                Doing::Waiting { ticket, woken, .. } => (1 + u8::from(woken), rank(ticket)),
+                Doing::Holding { connection, .. } => (3 + u8::from(self.gone.contains(&connection)), None),
+            };
+            (coroutine.acquisitions, doing)
+        });
+        coroutines.sort_unstable();
+        coroutines.hash(&mut hash);
+        for (_, deadline, wake, fate) in &waiters {
+            match fate {
+                Fate::Gone => unreachable!(),
+                Fate::Waiting => (0, deadline.left(self.now), wake.is_some()).hash(&mut hash),
+                Fate::Handed { .. } => (1, deadline.left(self.now)).hash(&mut hash),
+                Fate::Refused(why) => (2, why).hash(&mut hash),
+            }
+        }
+        let mut slots = self.core.ledger();
+        slots.waiting = waiters.len();
+        slots.hash(&mut hash);
+        let opening = |id: &&ConnectionId| matches!(self.core.slots.find(**id), Some((_, State::Opening)));
+        (self.opens.len(), self.opens.iter().filter(opening).count(), self.overdue.len()).hash(&mut hash);
+        self.cleaning.len().hash(&mut hash);
+        self.core.backoff.inspect(self.now).hash(&mut hash);
+        (self.closed, self.budget).hash(&mut hash);
+        hash.finish()
+    }
+}

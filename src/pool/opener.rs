@@ -1,0 +1,145 @@
+//! How connections come into a pool. Uses: config, connection, core, coro, deadline, error, keeper, pool.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::ConnectionId;
+use super::{GOODBYE, Hook, Inner};
+use crate::connection::{self, Connection, Fitness, Link};
+use crate::coro;
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, Outcome, Phase, Result};
+use crate::keeper::Sweep;
+
+/// An open that has not reported so long after its own limit is given up: a name server may hang.
+const OVERDUE: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// For the keeper: starts a coroutine that opens a connection.
+    fn open(this: &Arc<Inner>, id: ConnectionId) {
+        let limit = this.config.get_connect_timeout().map(|limit| limit.saturating_add(OVERDUE));
+        this.opens.lock().under_way.push((id, Deadline::after(limit)));
+        let weak = Arc::downgrade(this);
+        let opened = connection::open(this.config.clone(), this.types.clone(), move |result| {
+            let Some(this) = weak.upgrade() else {
+                // The pool is gone: so is the use for this.
+                return if let Ok(link) = result {
+                    link.end(Deadline::after(GOODBYE))
+                };
+            };
+            match (result, this.options.after_connect.clone()) {
+                (Ok(link), None) => Inner::opened(&this, id, link),
+                (Ok(link), Some(hook)) => Inner::prepare(&this, id, link, hook),
+                (Err(error), _) => Inner::failed(&this, id, error),
+            }
+        });
+        if let Err(error) = opened {
+            Inner::failed(this, id, Error::connect("no coroutine could be started").caused_by(error));
+        }
+    }
+
+    /// Runs the hook: in a coroutine of its own, because the driver must drive meanwhile.
+    fn prepare(this: &Arc<Inner>, id: ConnectionId, link: Arc<Link>, hook: Hook) {
+        this.opens.lock().under_way.retain(|(other, _)| *other != id);
+        /// Whatever the hook does, a panic included, the pool hears of the end.
+        struct Report(Option<(Arc<Inner>, ConnectionId, Arc<Link>)>);
+        impl Report {
+            fn tell(&mut self, result: Result<()>) {
+                let Some((this, id, link)) = self.0.take() else { return };
+                let result = result.and_then(|()| match link.fitness() {
+                    Fitness::Clean => Ok(()),
+                    _ => Err(Error::usage("the hook left the connection in a transaction, or it was lost")),
+                });
+                match result {
+                    Ok(()) => Inner::opened(&this, id, link),
+                    Err(error) => {
+                        link.end(Deadline::after(GOODBYE));
+                        Inner::failed(&this, id, Error::connect("after_connect failed").caused_by(error));
+                    }
+                }
+            }
+        }
+        impl Drop for Report {
+            fn drop(&mut self) {
+                self.tell(Err(Error::usage("after_connect panicked")));
+            }
+        }
+        let timeout = this.options.query_timeout;
+        let mut report = Report(Some((this.clone(), id, link.clone())));
+        let started = coro::spawn_named("maypole after_connect", coro::STACK_SIZE, move || {
+            let connection = Connection::new(link.clone(), timeout);
+            let result = hook(&connection).and_then(|()| match link.fitness() {
+                // The reply to the end of a stream may be on its way: nothing is outstanding once this has come.
+                Fitness::Dirty => connection.script(""),
+                _ => Ok(()),
+            });
+            report.tell(result);
+        });
+        // If it could not be started, the report was dropped, and told so.
+        drop(started);
+    }
+
+    fn opened(this: &Arc<Inner>, id: ConnectionId, link: Arc<Link>) {
+        this.opens.lock().under_way.retain(|(other, _)| *other != id);
+        Inner::tell(this, |core| core.opened(id, link.clone()));
+        let weak = Arc::downgrade(this);
+        link.observe(Box::new(move |_| {
+            if let Some(this) = weak.upgrade() {
+                Inner::tell(&this, |core| core.broke(id));
+            }
+        }));
+    }
+
+    fn failed(this: &Arc<Inner>, id: ConnectionId, error: Error) {
+        this.opens.lock().under_way.retain(|(other, _)| *other != id);
+        let permanent = is_permanent(&error);
+        log::warn!(target: "maypole::pool", "a connection could not be opened: {error:?}");
+        let error = Arc::new(error);
+        Inner::tell(this, |core| core.open_failed(id, error, permanent, random(), Instant::now()));
+    }
+
+    fn wanted_opens(&self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.opens.lock().wanted)
+    }
+}
+
+impl Sweep for Inner {
+    fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
+        for id in self.wanted_opens() {
+            Inner::open(&self, id);
+        }
+        let overdue: Vec<_> = {
+            let mut opens = self.opens.lock();
+            opens.under_way.extract_if(.., |(_, deadline)| deadline.passed(now)).collect()
+        };
+        for (id, _) in overdue {
+            let limit = self.config.get_connect_timeout();
+            let error = Error::timeout(Phase::Connect, limit, "it has not come back", Outcome::NotSent);
+            Inner::failed(&self, id, error);
+        }
+        let (effects, next) = {
+            let mut core = self.core.lock();
+            let effects = core.tick(now);
+            (effects, core.next_deadline())
+        };
+        Inner::carry_out(&self, effects);
+        self.opens.lock().under_way.iter().fold(next, |next, (_, deadline)| next.min(*deadline))
+    }
+}
+
+/// Whether only a person can mend it: wrong configuration, wrong password, no such database.
+fn is_permanent(error: &Error) -> bool {
+    match error.sqlstate() {
+        Some(code) => code.starts_with("28") || code == "3D000",
+        None => matches!(error.kind(), Kind::Config(_) | Kind::Authentication(_)),
+    }
+}
+
+/// From 0 to below 1, for the jitter of retries. Each `RandomState` has keys of its own.
+fn random() -> f64 {
+    let bits = RandomState::new().build_hasher().finish() >> 11;
+    #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let fraction = bits as f64 / (1u64 << 53) as f64;
+    fraction
+}
