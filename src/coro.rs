@@ -1,12 +1,9 @@
-//! The one door to may: spawning and waiting. Uses: deadline.
+//! The one door to may: spawning and waiting. Uses: nothing.
 
 use std::io;
 use std::thread::{self, Thread};
-use std::time::Instant;
 
 use may::coroutine::{self, Builder, Coroutine};
-
-use crate::deadline::Deadline;
 
 pub use may::coroutine::JoinHandle;
 
@@ -94,15 +91,6 @@ pub(crate) fn park() {
         coroutine::park();
     } else {
         thread::park();
-    }
-}
-
-/// Sleeps. The only wait of may's with a time limit: the hot paths wait without one and have the keeper wake them.
-pub(crate) fn sleep_until(deadline: Deadline) {
-    if let Ok(Some(left)) = deadline.milliseconds(Instant::now()) {
-        coroutine::sleep(left);
-        // After a sleep may runs us on its timer thread until we yield (rule M5).
-        coroutine::yield_now();
     }
 }
 

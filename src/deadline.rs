@@ -57,44 +57,17 @@ impl Deadline {
         let shares = u32::try_from(shares.max(1)).unwrap_or(u32::MAX);
         Deadline(self.left(now).map(|left| now + left / shares))
     }
-
-    /// The time left in whole milliseconds, as may's waits need it: expired is `Err`, else at least one.
-    ///
-    /// The only conversion to a wait of may's: a wait below one millisecond never ends there (rule M3).
-    pub(crate) fn milliseconds(self, now: Instant) -> Result<Option<Duration>, Expired> {
-        let Some(left) = self.left(now) else { return Ok(None) };
-        if left.is_zero() {
-            return Err(Expired);
-        }
-        let whole = left.as_nanos().div_ceil(1_000_000).max(1);
-        Ok(Some(Duration::from_millis(u64::try_from(whole).unwrap_or(u64::MAX)).min(LONGEST)))
-    }
 }
-
-/// The deadline had passed already: do not wait at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Expired;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_whole_milliseconds_and_never_zero() {
-        let now = Instant::now();
-        let at = |limit| Deadline(Some(now + limit)).milliseconds(now);
-        assert_eq!(at(Duration::ZERO), Err(Expired));
-        assert_eq!(at(Duration::from_micros(1)), Ok(Some(Duration::from_millis(1))));
-        assert_eq!(at(Duration::from_micros(900)), Ok(Some(Duration::from_millis(1))));
-        assert_eq!(at(Duration::from_micros(1001)), Ok(Some(Duration::from_millis(2))));
-        assert_eq!(Deadline::NEVER.milliseconds(now), Ok(None));
-    }
-
-    #[test]
     fn the_longest_duration_does_not_overflow() {
         let deadline = Deadline::after(Duration::MAX);
         assert!(!deadline.passed(Instant::now()));
-        assert_eq!(deadline.milliseconds(Instant::now()), Ok(Some(LONGEST)));
+        assert!(deadline.left(Instant::now()) <= Some(LONGEST));
     }
 
     #[test]

@@ -479,6 +479,30 @@ mod tests {
     }
 
     #[test]
+    fn of_a_line_of_any_length_a_piece_is_shown() {
+        let before = "x".repeat(70_000);
+        let shown = |sql: &str, position: u32| {
+            let query = QueryContext { sql: sql.into(), name: None, location: None };
+            let mut error = undefined_column();
+            if let Kind::Database(e) = &mut error.0.kind {
+                e.position = Some(position);
+                e.hint = None;
+            }
+            let text = error.in_query(&query).to_string();
+            text.lines().skip(1).map(|line| line[5..].to_owned()).collect::<Vec<_>>()
+        };
+        let lines = shown(&format!("{before} nmae, {before}"), 70_002);
+        assert_eq!(lines[0], format!("…{} nmae, {}…", "x".repeat(59), "x".repeat(54)));
+        assert_eq!(lines[1], format!("{}^^^^", " ".repeat(61)));
+        // A word beyond the piece, a place in the blanks behind a line, and one behind everything.
+        assert_eq!(shown(&before, 1)[1], "^".repeat(120));
+        assert_eq!(shown(&format!("x{}", " ".repeat(70_000)), 69_000), ["x", " ^"]);
+        assert_eq!(shown("x", 4_000_000_000), [""; 0]);
+        let query = QueryContext { sql: before.as_str().into(), name: None, location: None };
+        assert!(Error::no_results().in_query(&query).to_string().len() < 300);
+    }
+
+    #[test]
     fn the_server_error_is_found_through_the_chain() {
         let outer = Error::commit("rolled back", Outcome::RolledBack).caused_by(undefined_column());
         assert_eq!(outer.sqlstate(), Some("42703"));

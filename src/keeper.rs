@@ -1,4 +1,4 @@
-//! The one timer: a plain thread that watches every deadline. Uses: deadline.
+//! The one timer: a plain thread that watches every deadline. Uses: coro, deadline.
 //!
 //! Callers wait without a timer of may's, which would cost five times the wait itself (rule M26). What
 //! has deadlines registers here once, and is swept when the earliest of them passes. A thread and not a
@@ -6,13 +6,15 @@
 //! worker that a user blocks (rule M17) must not stop the deadlines of others.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::coro::{Waiter, park};
 use crate::deadline::Deadline;
 
 /// Something that has deadlines.
@@ -120,6 +122,22 @@ pub(crate) fn alarm(deadline: Deadline, ring: impl Fn() + Send + 'static) -> Ala
     Alarm(Some(id))
 }
 
+/// Stops the caller until then.
+///
+/// Not may's `sleep`: that still uses the coroutine for an instant after it handed it to the timer, and if the timer is
+/// faster and the coroutine ends soon, it uses freed memory.
+pub(crate) fn pause(deadline: Deadline) {
+    let over = Arc::new(AtomicBool::new(false));
+    let (ring, waiter) = (over.clone(), Waiter::current());
+    let _alarm = alarm(deadline, move || {
+        ring.store(true, Ordering::Release);
+        waiter.wake();
+    });
+    while !over.load(Ordering::Acquire) {
+        park();
+    }
+}
+
 /// An alarm that has not been called off.
 pub(crate) struct Alarm(Option<u64>);
 
@@ -167,10 +185,12 @@ fn run() {
             dead.extend(state.buried.extract_if(.., |(since, _)| now - *since >= BURIAL));
             state.buried.iter().for_each(|(since, _)| earlier(*since + BURIAL));
         }
-        drop(dead);
-        rings.iter().for_each(|(_, ring)| ring());
+        guarded(|| drop(dead));
+        for (_, ring) in &rings {
+            guarded(ring);
+        }
         for sweep in sweeps.drain(..) {
-            if let Some(left) = sweep.sweep(now).left(now) {
+            if let Some(left) = guarded(|| sweep.sweep(now)).and_then(|next| next.left(now)) {
                 earlier(now + left.max(GRAIN));
             }
         }
@@ -188,12 +208,15 @@ fn run() {
     }
 }
 
+/// A sweep may run code of the user, a logger, that panics. It must not take the deadlines of all others with it; the
+/// panic itself has been reported by the panic hook.
+fn guarded<R>(act: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(act)).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
-    use crate::coro::{Waiter, park};
 
     #[test]
     fn an_alarm_rings_once_its_deadline_has_passed_and_not_before() {
@@ -208,6 +231,32 @@ mod tests {
             park();
         }
         assert!(start.elapsed() >= Duration::from_millis(30));
+    }
+
+    #[test]
+    fn a_sweep_that_panics_ends_no_other_deadline() {
+        struct Panics(AtomicBool);
+        impl Sweep for Panics {
+            fn sweep(self: Arc<Self>, _: Instant) -> Deadline {
+                self.0.store(true, Ordering::SeqCst);
+                panic!("on purpose");
+            }
+        }
+        let panics = Arc::new(Panics(AtomicBool::new(false)));
+        watch(Arc::downgrade(&(panics.clone() as Arc<dyn Sweep>)));
+        while !panics.0.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        drop(panics);
+        let rang = Arc::new(AtomicBool::new(false));
+        let (flag, waiter) = (rang.clone(), Waiter::current());
+        let _alarm = alarm(Deadline::after(Duration::from_millis(5)), move || {
+            flag.store(true, Ordering::SeqCst);
+            waiter.wake();
+        });
+        while !rang.load(Ordering::SeqCst) {
+            park();
+        }
     }
 
     #[test]

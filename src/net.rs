@@ -1,4 +1,4 @@
-//! Sockets: connecting by any address, reading and writing without waiting. Uses: coro, deadline, keeper, off_thread.
+//! Sockets: connecting by any address, reading and writing without waiting. Uses: deadline, keeper, off_thread.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use may::io::{CoIo, WaitIo, WaitIoWaker};
 use socket2::{Domain, SockAddr, Socket as RawSocket, TcpKeepalive, Type};
 
-use crate::coro;
 use crate::deadline::Deadline;
 use crate::keeper;
 use crate::off_thread::off_thread;
@@ -65,12 +64,36 @@ pub(crate) struct Ready {
     pub(crate) hung_up: bool,
 }
 
+/// A coroutine that has read for so long without finding the socket empty should [`give way`](Socket::give_way): a peer
+/// that never stops sending would have the worker, its sockets and its other coroutines for itself.
+pub(crate) const TURN: Duration = Duration::from_millis(2);
+
+/// How long [`Socket::give_way`] waits if the peer has stopped sending meanwhile. Longer than the turns of several floods
+/// together: who is woken by the clock and not by the event loop comes before the sockets again.
+const PAUSE: Duration = Duration::from_millis(20);
+
 // Linux numbers of epoll(7); may hands its event bits through.
 const EPOLLIN: usize = 0x001;
 const EPOLLOUT: usize = 0x004;
 const EPOLLERR: usize = 0x008;
 const EPOLLHUP: usize = 0x010;
 const EPOLLRDHUP: usize = 0x2000;
+
+impl Ready {
+    fn from_bits(bits: usize) -> Ready {
+        let hung_up = bits & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) != 0;
+        Ready { readable: hung_up || bits & EPOLLIN != 0, writable: hung_up || bits & EPOLLOUT != 0, hung_up }
+    }
+
+    /// Both together: events come once per change.
+    pub(crate) fn and(self, other: Ready) -> Ready {
+        Ready {
+            readable: self.readable || other.readable,
+            writable: self.writable || other.writable,
+            hung_up: self.hung_up || other.hung_up,
+        }
+    }
+}
 
 impl Socket {
     /// Reads what there is; `WouldBlock` if nothing.
@@ -86,9 +109,22 @@ impl Socket {
     /// Waits until something happens or somebody calls the waker. Knows no time limit and no cancel
     /// (rule M12): only the driver may call it, and only in its own coroutine.
     pub(crate) fn wait(&self) -> Ready {
-        let bits = self.0.wait_io();
-        let hung_up = bits & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) != 0;
-        Ready { readable: hung_up || bits & EPOLLIN != 0, writable: hung_up || bits & EPOLLOUT != 0, hung_up }
+        Ready::from_bits(self.0.wait_io())
+    }
+
+    /// Waits, though there is more to be read, until more arrives: the news of that comes through the worker's event loop,
+    /// so that its other sockets have had their turn. A yield comes back before it (rule M16), and so does a pause
+    /// if several floods take turns.
+    #[allow(
+        deprecated,
+        reason = "there is no other way to forget what came before: it would end the wait at once"
+    )]
+    pub(crate) fn give_way(&self) -> Ready {
+        let before = self.0.reset_io();
+        let waker = self.waker();
+        let _alarm = keeper::alarm(Deadline::after(PAUSE), move || waker.wakeup());
+        let now = self.wait();
+        now.and(Ready::from_bits(before))
     }
 
     /// Ends the present or the next `wait`.
@@ -165,7 +201,7 @@ fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Socket> {
                 if deadline.passed(Instant::now()) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                coro::sleep_until(Deadline::after(RETRY).min(deadline));
+                keeper::pause(Deadline::after(RETRY).min(deadline));
             }
             result => return result,
         }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
@@ -13,7 +13,7 @@ use super::link::{Link, Order};
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome};
-use crate::net::Ready;
+use crate::net::{Ready, TURN};
 use crate::protocol::encode::TERMINATE_BYTES;
 
 /// What one read asks for at first; replies that fill it make it grow.
@@ -37,6 +37,7 @@ pub(super) fn drive(link: &Arc<Link>, input: BytesMut) {
         ready: Ready { readable: true, writable: true, hung_up: false },
         stuck: None,
         broken: None,
+        turn: Instant::now(),
     };
     let error = driver.run();
     link.die(error, driver.sent);
@@ -58,6 +59,8 @@ struct Driver<'l> {
     stuck: Option<Deadline>,
     /// Writing failed: the server may have said why before it closed, so what it sent is read to the end.
     broken: Option<io::Error>,
+    /// When it last gave others a turn.
+    turn: Instant,
 }
 
 impl Driver<'_> {
@@ -83,6 +86,10 @@ impl Driver<'_> {
                 if let Err(error) = self.read() {
                     return error;
                 }
+                if self.ready.readable && self.turn.elapsed() > TURN {
+                    self.ready = self.ready.and(self.link.socket.give_way());
+                    self.turn = Instant::now();
+                }
                 continue;
             }
             if !self.writing.is_empty() && self.stuck.is_none() {
@@ -90,10 +97,8 @@ impl Driver<'_> {
                 self.stuck = Some(deadline);
                 self.link.await_room(deadline);
             }
-            let now = self.link.socket.wait();
-            self.ready.readable |= now.readable;
-            self.ready.writable |= now.writable;
-            self.ready.hung_up |= now.hung_up;
+            self.ready = self.ready.and(self.link.socket.wait());
+            self.turn = Instant::now();
         }
     }
 

@@ -15,7 +15,7 @@ use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper;
-use crate::net::{self, Endpoint, Keepalive, Socket, TcpOptions};
+use crate::net::{self, Endpoint, Keepalive, Socket, TURN, TcpOptions};
 use crate::off_thread::off_thread;
 use crate::protocol::authenticate::{self, Authenticate, Credentials, Entered, Next};
 use crate::protocol::frame::{self, HEADER, LIMIT_BEFORE_AUTHENTICATION};
@@ -94,7 +94,7 @@ fn enter_at(endpoint: &Endpoint, config: &Config, deadline: Deadline) -> Result<
     })?;
     let waker = socket.waker();
     let _alarm = keeper::alarm(deadline, move || waker.wakeup());
-    let mut wire = Wire { socket, input: BytesMut::new(), deadline };
+    let mut wire = Wire { socket, input: BytesMut::new(), deadline, turn: Instant::now() };
     let result = start_up(&mut wire, endpoint, config);
     match result {
         Ok(entered) => Ok((wire.socket, entered, wire.input)),
@@ -177,6 +177,8 @@ struct Wire {
     socket: Socket,
     input: BytesMut,
     deadline: Deadline,
+    /// When it last gave others a turn.
+    turn: Instant,
 }
 
 impl Wire {
@@ -199,21 +201,32 @@ impl Wire {
                 message.advance(HEADER);
                 return Ok((frame.tag, message));
             }
+            // A peer that never stops sending, and never comes to an end, is not found waiting.
+            if self.deadline.passed(Instant::now()) {
+                return Err(Failure::Overdue);
+            }
             let mut chunk = [0; 512];
             match self.socket.read(&mut chunk) {
                 Ok(0) => return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+                Ok(count) => {
+                    self.input.extend_from_slice(&chunk[..count]);
+                    if self.turn.elapsed() > TURN {
+                        self.socket.give_way();
+                        self.turn = Instant::now();
+                    }
+                }
                 Err(error) => self.wait_after(error)?,
             }
         }
     }
 
-    fn wait_after(&self, error: io::Error) -> Result<(), Failure> {
+    fn wait_after(&mut self, error: io::Error) -> Result<(), Failure> {
         match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
             io::ErrorKind::WouldBlock if self.deadline.passed(Instant::now()) => Err(Failure::Overdue),
             io::ErrorKind::WouldBlock => {
                 self.socket.wait();
+                self.turn = Instant::now();
                 Ok(())
             }
             _ => Err(Failure::Io(error)),

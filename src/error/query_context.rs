@@ -22,7 +22,8 @@ impl QueryContext {
             // Without a position the first lines are enough to recognise the statement.
             let mut lines = self.sql.trim().lines();
             for line in lines.by_ref().take(3) {
-                write!(f, "\n   | {}", line.trim_end())?;
+                let line: Vec<char> = line.trim_end().chars().collect();
+                write!(f, "\n   | {}", Piece::around(&line, 0))?;
             }
             return if lines.next().is_some() { f.write_str("\n   | …") } else { Ok(()) };
         };
@@ -30,14 +31,45 @@ impl QueryContext {
         for line in self.sql.split('\n') {
             let length = line.chars().count();
             if before <= length {
-                let rest: Vec<char> = line.chars().skip(before).collect();
-                let width = token_width(&rest);
-                write!(f, "\n   | {}\n   | {:before$}{:^<width$}", line.trim_end(), "", "")?;
-                return Ok(());
+                let line: Vec<char> = line.trim_end().chars().collect();
+                let at = before.min(line.len());
+                let piece = Piece::around(&line, at);
+                let (indent, width) = (piece.column(at), token_width(&line[at..piece.end]));
+                return write!(f, "\n   | {piece}\n   | {:indent$}{:^<width$}", "", "");
             }
             before -= length + 1;
         }
         Ok(())
+    }
+}
+
+/// What an error shows of a line, which may be of any length.
+struct Piece<'l> {
+    line: &'l [char],
+    start: usize,
+    end: usize,
+}
+
+impl Piece<'_> {
+    /// The most characters shown. Also keeps widths below what formatting takes, 65,535.
+    const MOST: usize = 120;
+
+    fn around(line: &[char], at: usize) -> Piece<'_> {
+        let start = if line.len() > Piece::MOST { at.saturating_sub(Piece::MOST / 2) } else { 0 };
+        Piece { line, start, end: line.len().min(start + Piece::MOST) }
+    }
+
+    /// Where a character of the line is shown.
+    fn column(&self, at: usize) -> usize {
+        at - self.start + usize::from(self.start > 0)
+    }
+}
+
+impl fmt::Display for Piece<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dots = |cut: bool| if cut { "…" } else { "" };
+        let shown: String = self.line[self.start..self.end].iter().collect();
+        write!(f, "{}{shown}{}", dots(self.start > 0), dots(self.end < self.line.len()))
     }
 }
 

@@ -18,7 +18,7 @@ const OVERDUE: Duration = Duration::from_secs(1);
 impl Inner {
     /// For the keeper: starts a coroutine that opens a connection.
     fn open(this: &Arc<Inner>, id: ConnectionId) {
-        let limit = this.config.get_connect_timeout().map(|limit| limit + OVERDUE);
+        let limit = this.config.get_connect_timeout().map(|limit| limit.saturating_add(OVERDUE));
         this.opens.lock().under_way.push((id, Deadline::after(limit)));
         let weak = Arc::downgrade(this);
         let opened = connection::open(this.config.clone(), this.types.clone(), move |result| {
@@ -68,7 +68,12 @@ impl Inner {
         let timeout = this.options.query_timeout;
         let mut report = Report(Some((this.clone(), id, link.clone())));
         let started = coro::spawn_named("maypole after_connect", coro::STACK_SIZE, move || {
-            let result = hook(&Connection::new(link, timeout));
+            let connection = Connection::new(link.clone(), timeout);
+            let result = hook(&connection).and_then(|()| match link.fitness() {
+                // The reply to the end of a stream may be on its way: nothing is outstanding once this has come.
+                Fitness::Dirty => connection.script(""),
+                _ => Ok(()),
+            });
             report.tell(result);
         });
         // If it could not be started, the report was dropped, and told so.

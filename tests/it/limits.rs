@@ -1,166 +1,182 @@
-//! Time limits of queries: they name their stage, and cost nobody but their asker anything.
+//! A wait ends when its limit says, whatever the limit (reliability case 23).
 
 use std::time::{Duration, Instant};
 
-use maypole::{Outcome, Phase, Result};
+use maypole::{Config, Error, Outcome, Phase};
 
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::pool::{TestPool, in_coroutine};
-use crate::support::proxy::{Backend, Frontend, Proxy, Rule, nth};
+use crate::support::raw::Raw;
 use crate::support::server::server;
 
-const SHORT: Duration = Duration::from_millis(100);
-const HUNDRED: &str = "SELECT generate_series(1, 100)";
+const SHORT: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_micros(1),
+    Duration::from_micros(900),
+    Duration::from_millis(1),
+    Duration::from_millis(30),
+];
+const LONG: [Option<Duration>; 3] = [Some(Duration::MAX), Some(Duration::from_secs(u64::MAX)), None];
 
+/// What a busy machine may add to a limit. A wait that has no end runs into the watchdog.
+const SLACK: Duration = Duration::from_secs(3);
+
+fn assert_in_time(limit: Duration, start: Instant, error: &Error, phase: Phase) {
+    let took = start.elapsed();
+    assert!(error.is_timeout(), "{error:?}");
+    assert_eq!(error.phase(), Some(phase), "{error:?}");
+    assert!(took >= limit, "a limit of {limit:?} was over after {took:?}");
+    assert!(took < limit + SLACK, "a limit of {limit:?} took {took:?}");
+}
+
+/// Case 23.
 #[test]
-fn a_query_that_is_not_answered_in_time_says_so_and_the_next_borrower_gets_its_own_answer() {
-    let proxy = Proxy::start(&server().url());
-    let test = TestPool::at(&proxy.url(), 1);
-    test.db.query("SELECT 1", ()).value::<i32>().expect("warm");
-    let places: [(&str, &dyn Fn() -> Rule); 4] = [
-        ("the request", &|| proxy.on(Frontend, b'B', nth(1)).hold()),
-        ("the rows", &|| proxy.on(Backend, b'D', nth(1)).hold()),
-        ("half a row", &|| proxy.on(Backend, b'D', nth(1)).hold_after_bytes(8)),
-        ("the end", &|| proxy.on(Backend, b'Z', nth(1)).hold()),
-    ];
-    for (place, hold) in places {
-        let held = hold();
+fn acquiring_with_a_short_limit_ends_when_it_says() {
+    let test = TestPool::new(1);
+    let lent = test.pool.connection().expect("lent");
+    for limit in SHORT {
+        let pool = test.pool.clone();
+        let attempt = move || {
+            let start = Instant::now();
+            let error = pool.connection_within(limit).expect_err("it is lent");
+            assert_in_time(limit, start, &error, Phase::Queue);
+            assert_eq!(error.outcome(), Outcome::NotSent);
+        };
+        attempt.clone()();
+        in_coroutine(attempt);
+    }
+    assert_eq!(test.pool.stats().waiting, 0);
+    drop(lent);
+    test.finish();
+}
+
+/// Case 23.
+#[test]
+fn acquiring_with_a_long_limit_or_none_waits_for_the_connection() {
+    let test = TestPool::new(1);
+    for limit in LONG {
+        let lent = test.pool.connection().expect("lent");
+        let answer = move |pool: maypole::Pool| {
+            let lease = pool.connection_within(limit).expect("lent in the end");
+            lease.query("SELECT 1", ()).value::<i32>().expect("an answer")
+        };
+        let pool = test.pool.clone();
+        let coroutine = maypole::spawn(move || answer(pool));
+        let pool = test.pool.clone();
+        let thread = std::thread::spawn(move || answer(pool));
+        eventually("both wait", || test.pool.stats().waiting == 2);
+        drop(lent);
+        assert_eq!(coroutine.join().expect("no panic"), 1);
+        assert_eq!(thread.join().expect("no panic"), 1);
+    }
+    test.finish();
+}
+
+/// Case 23.
+#[test]
+fn the_acquire_timeout_of_a_pool_may_be_anything() {
+    for limit in SHORT {
+        let test = TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(limit));
+        // Nothing is open yet: a connection that is wanted comes, even if nobody has waited for it.
+        let _ = test.pool.connection();
+        eventually("the connection is open", || test.pool.stats().idle == 1);
+        let lent = test.pool.connection().expect("an idle connection costs no wait");
+        let db = &test.db;
         let start = Instant::now();
-        let error = test.db.query("SELECT 1", ()).timeout(SHORT).value::<i32>().expect_err(place);
-        assert!(start.elapsed() >= SHORT, "not before its time: {place}");
-        assert_eq!((error.phase(), error.outcome()), (Some(Phase::Query), Outcome::Unknown), "{error:?}");
-        assert!(error.is_timeout() && !error.is_retryable());
-        assert!(error.to_string().contains("100ms"), "{error}");
-        held.release();
-        assert_eq!(test.db.query("SELECT 2", ()).value::<i32>().expect("an answer"), 2, "{place}");
+        let error = db.query("SELECT 1", ()).value::<i32>().expect_err("it is lent");
+        assert_in_time(limit, start, &error, Phase::Queue);
+        drop(lent);
+        test.ledger();
     }
-    assert_eq!(proxy.accepted(), 1, "late replies were read to their end");
-    test.finish();
+    for limit in LONG {
+        let test = TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(limit));
+        assert_eq!(test.db.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
+        test.finish();
+    }
 }
 
-/// The pool's own limit, for every kind of request.
+/// Case 23: a crowd of tiny limits, and the one behind them who has time.
 #[test]
-fn the_limit_of_the_pool_counts_for_everything_that_has_none_of_its_own() {
-    let test = TestPool::built(&server().url(), |builder| builder.limit(1).query_timeout(SHORT));
-    let slow = "SELECT pg_sleep(0.3)::text";
-    let late = |error: maypole::Error| {
-        assert_eq!(error.phase(), Some(Phase::Query), "{error:?}");
-        assert!(error.to_string().contains("100ms"), "{error}");
-    };
-    late(test.db.query(slow, ()).value::<String>().expect_err("late"));
-    late(test.db.script(slow).expect_err("late"));
-    late(test.db.query(slow, ()).iter::<String>().next().expect("an item").expect_err("late"));
-    late(test.db.transaction(|q| q.query(slow, ()).value::<String>()).expect_err("late"));
-    late(test.db.transaction(|q| q.script(slow)).expect_err("late"));
-    assert_eq!(test.db.query(slow, ()).timeout(None).value::<String>().expect("in its own time"), "");
-    test.finish();
-}
-
-/// A lease whose query timed out goes on: its next answers come behind the late one.
-#[test]
-fn a_lease_goes_on_after_a_time_limit_and_gets_its_own_answers() {
+fn a_crowd_of_tiny_limits_leaves_an_empty_queue() {
     let test = TestPool::new(1);
-    let pool = test.pool.clone();
-    in_coroutine(move || {
-        let lease = pool.connection().expect("lent");
-        lease
-            .query("SELECT 1, pg_sleep(0.3)::text", ())
-            .timeout(SHORT)
-            .rows::<maypole::Row>()
-            .expect_err("late");
-        assert_eq!(lease.query("SELECT 2", ()).value::<i32>().expect("an answer"), 2);
-        lease
-            .query("SELECT 3, pg_sleep(0.3)::text", ())
-            .timeout(SHORT)
-            .rows::<maypole::Row>()
-            .expect_err("late");
-        assert_eq!(lease.transaction(|q| q.query("SELECT 4", ()).value::<i32>()).expect("an answer"), 4);
-        lease
-            .query("SELECT 5, pg_sleep(0.3)::text", ())
-            .timeout(SHORT)
-            .rows::<maypole::Row>()
-            .expect_err("late");
-        let rows: Result<Vec<i32>> =
-            lease.query("SELECT generate_series(1, 5)", ()).chunk(2).iter().collect();
-        assert_eq!(rows.expect("rows"), [1, 2, 3, 4, 5]);
-    });
-    test.finish();
-}
-
-/// A clean-up that takes too long costs the connection, and the slot is free again.
-#[test]
-fn a_query_that_never_ends_costs_its_connection_and_not_its_slot() {
-    let test = TestPool::new(1);
-    test.db.query("SELECT pg_sleep(60)::text", ()).timeout(SHORT).value::<String>().expect_err("late");
-    assert_eq!(test.pool.stats().cleaning, 1);
-    let lease = test.pool.connection_within(Duration::from_secs(20)).expect("a new connection");
-    assert_eq!(lease.query("SELECT 2", ()).value::<i32>().expect("an answer"), 2);
-    assert_eq!((test.pool.stats().opened, test.pool.stats().closed), (2, 1));
-    drop(lease);
-    // The server still sleeps on behalf of the old session until it notices.
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    let sql = format!(
-        "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity
-         WHERE application_name = '{}' AND query LIKE '%pg_sleep%'",
-        test.name
-    );
-    client.value(&sql).expect("terminated");
-    eventually("it is gone", || test.sessions("AND query LIKE '%pg_sleep%'") == 0);
-    test.finish();
-}
-
-/// The time limit counts for each chunk, not for what came before it.
-#[test]
-fn each_chunk_has_the_whole_time_limit() {
-    const LIMIT: Duration = Duration::from_millis(2_500);
-    // Two chunks take longer than the limit, one does not.
-    const SLOW: &str =
-        "SELECT n FROM generate_series(1, 2) n, LATERAL (SELECT pg_sleep(1.5 * least(n, 1))) s";
-    let test = TestPool::new(2);
-    let both = [false, true].map(|inside| {
-        let db = maypole::Database::from(test.pool.clone());
-        maypole::spawn(move || -> Result<Vec<i32>> {
-            if inside {
-                db.transaction(|q| q.query(SLOW, ()).chunk(1).timeout(LIMIT).iter::<i32>().collect())
-            } else {
-                db.query(SLOW, ()).chunk(1).timeout(LIMIT).iter::<i32>().collect()
-            }
+    let lent = test.pool.connection().expect("lent");
+    let crowd: Vec<_> = (0..400_u64)
+        .map(|at| {
+            let pool = test.pool.clone();
+            maypole::spawn(move || {
+                let limit = Duration::from_micros(at * 7);
+                pool.connection_within(limit).map(drop).expect_err("it is lent").is_timeout()
+            })
         })
+        .collect();
+    let pool = test.pool.clone();
+    let patient = maypole::spawn(move || {
+        let lease = pool.connection_within(None).expect("lent");
+        lease.query("SELECT 5", ()).value::<i32>().expect("an answer")
     });
-    for rows in both {
-        assert_eq!(rows.join().expect("no panic").expect("no chunk took longer than the limit"), [1, 2]);
+    for one in crowd {
+        assert!(one.join().expect("no panic"));
     }
+    eventually("only the patient one waits", || test.pool.stats().waiting == 1);
+    drop(lent);
+    assert_eq!(patient.join().expect("no panic"), 5);
+    assert_eq!(test.pool.stats().lends, 2);
     test.finish();
 }
 
+/// Case 23, for queries.
 #[test]
-fn a_chunk_that_does_not_come_in_time_is_the_last_item() {
-    let proxy = Proxy::start(&server().url());
-    let test = TestPool::at(&proxy.url(), 1);
-    test.db.query("SELECT 1", ()).value::<i32>().expect("warm");
-    let held = proxy.connection(1).on(Backend, b's', nth(3)).hold();
-    let mut stream = test.db.query(HUNDRED, ()).chunk(10).timeout(Duration::from_millis(100)).iter::<i32>();
-    let rows: Vec<_> = stream.by_ref().take_while(Result::is_ok).collect();
-    assert_eq!(rows.len(), 20);
-    assert!(stream.next().is_none(), "nothing comes after an error");
-    drop(stream);
-    let again = test.db.query(HUNDRED, ()).chunk(10).timeout(Duration::from_millis(100)).iter::<i32>();
-    held.release();
-    drop(again);
+fn a_query_ends_when_its_limit_says() {
+    let test = TestPool::new(1);
+    let ask = |db: &maypole::Database, limit: Duration| {
+        let start = Instant::now();
+        let error = db.query("SELECT pg_sleep(30)", ()).timeout(limit).run().expect_err("it sleeps");
+        assert_in_time(limit, start, &error, Phase::Query);
+        assert!(error.to_string().contains(&format!("({limit:?})")), "which limit it was: {error}");
+    };
+    for limit in SHORT {
+        ask(&test.db, limit);
+        // If the session sleeps, the clean-up has to give it up.
+        let db = maypole::Database::from(test.pool.clone());
+        test.settled();
+        in_coroutine(move || ask(&db, limit));
+        test.settled();
+    }
+    for limit in LONG {
+        let answer = test.db.query("SELECT 3 FROM pg_sleep(0.01)", ()).timeout(limit).value::<i32>();
+        assert_eq!(answer.expect("an answer"), 3);
+    }
+    // What was left of the sleeping sessions would disturb the count of the ledger.
+    let mut client = Client::connect(&server().url()).expect("the server answers");
+    let name = &test.name;
+    let wake = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}' AND state = 'active'"
+    );
+    client.query(&wake).expect("the server answers");
     test.finish();
 }
 
+/// Case 23, for connecting.
 #[test]
-fn the_error_of_a_late_chunk_names_the_limit_that_was_set() {
-    let proxy = Proxy::start(&server().url());
-    let test = TestPool::at(&proxy.url(), 1);
-    test.db.query("SELECT 1", ()).value::<i32>().expect("warm");
-    let held = proxy.connection(1).on(Backend, b's', nth(2)).hold();
-    let stream = test.db.query(HUNDRED, ()).chunk(10).timeout(Duration::from_millis(123)).iter::<i32>();
-    let error = stream.filter_map(Result::err).last().expect("an error");
-    held.release();
-    assert_eq!((error.phase(), error.outcome()), (Some(Phase::Query), Outcome::Unknown), "{error:?}");
-    assert!(error.to_string().contains("123ms"), "{error}");
-    test.finish();
+fn connecting_ends_when_its_limit_says() {
+    let silent = Raw::start(|mut peer| while peer.receive().is_some() {});
+    for limit in SHORT {
+        let config: Config = silent.url().parse().expect("a good URL");
+        let test =
+            TestPool::built(&silent.url(), |builder| builder.config(config.connect_timeout(limit)).limit(1));
+        let start = Instant::now();
+        let chain = test.why_not();
+        assert!(start.elapsed() < SLACK, "{limit:?} took {:?}", start.elapsed());
+        assert!(chain.contains("timed out opening a connection"), "the cause of the last attempt: {chain}");
+        test.pool.close();
+        eventually("nothing is left", || test.pool.is_drained());
+    }
+    for limit in LONG {
+        let config: Config = server().url().parse().expect("a good URL");
+        let test = TestPool::built(&server().url(), |builder| {
+            builder.config(config.connect_timeout(limit)).limit(1)
+        });
+        assert_eq!(test.db.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
+    }
 }

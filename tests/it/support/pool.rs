@@ -22,7 +22,7 @@ pub(crate) struct TestPool {
     pub(crate) db: Database,
     /// The application name of its sessions.
     pub(crate) name: String,
-    _watchdog: Watchdog,
+    pub(crate) _watchdog: Watchdog,
 }
 
 /// Prepares may for tests: no pinning to cores (parallel test processes would share them), and as many workers as
@@ -75,6 +75,29 @@ impl TestPool {
         self.ledger();
         self.probe();
         self.ledger();
+    }
+
+    /// Why no connection can be opened, with all causes, once an attempt has failed.
+    pub(crate) fn why_not(&self) -> String {
+        let mut chain = String::new();
+        eventually("an attempt to open a connection has failed", || {
+            let error =
+                self.pool.connection_within(Duration::from_millis(20)).expect_err("it cannot be opened");
+            chain = format!("{error:?}");
+            // A wait that ends before the first attempt has no cause yet.
+            !error.is_timeout() || chain.contains("caused by")
+        });
+        chain
+    }
+
+    /// The end of a test whose server is a fake: the books balance and nothing is out.
+    pub(crate) fn settled(&self) {
+        eventually("all leases of the fake server are back", || {
+            let stats = self.pool.stats();
+            let sum = stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free;
+            assert_eq!(sum, stats.limit, "the ledger: {stats:?}");
+            stats.lent + stats.opening + stats.cleaning + stats.waiting == 0
+        });
     }
 
     /// Every connection answers its own random constant, and the server sees none of ours idle in transaction.
