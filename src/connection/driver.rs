@@ -37,7 +37,7 @@ pub(super) fn drive(link: &Arc<Link>, input: BytesMut) {
         ready: Ready { readable: true, writable: true, hung_up: false },
         stuck: None,
         broken: None,
-        turn: Instant::now(),
+        turn: None,
     };
     let error = driver.run();
     link.die(error, driver.sent);
@@ -59,8 +59,8 @@ struct Driver<'l> {
     stuck: Option<Deadline>,
     /// Writing failed: the server may have said why before it closed, so what it sent is read to the end.
     broken: Option<io::Error>,
-    /// When it last gave others a turn.
-    turn: Instant,
+    /// Since when it has read without finding the socket empty.
+    turn: Option<Instant>,
 }
 
 impl Driver<'_> {
@@ -72,6 +72,12 @@ impl Driver<'_> {
             return error;
         }
         loop {
+            // Before the output is taken: a caller whose reply is read here may have the next request ready by then.
+            if self.ready.readable
+                && let Err(error) = self.read()
+            {
+                return error;
+            }
             let order = self.link.take_output(&mut self.writing);
             if order == Order::Leave {
                 return Error::closed("the connection was closed", Outcome::NotSent);
@@ -83,12 +89,10 @@ impl Driver<'_> {
                 return Error::closed("the connection was closed by this program", Outcome::NotSent);
             }
             if self.ready.readable {
-                if let Err(error) = self.read() {
-                    return error;
-                }
-                if self.ready.readable && self.turn.elapsed() > TURN {
+                let now = Instant::now();
+                if now - *self.turn.get_or_insert(now) > TURN {
                     self.ready = self.ready.and(self.link.socket.give_way());
-                    self.turn = Instant::now();
+                    self.turn = None;
                 }
                 continue;
             }
@@ -98,7 +102,7 @@ impl Driver<'_> {
                 self.link.await_room(deadline);
             }
             self.ready = self.ready.and(self.link.socket.wait());
-            self.turn = Instant::now();
+            self.turn = None;
         }
     }
 

@@ -58,6 +58,9 @@ pub struct Connection {
     _not_sync: PhantomData<Cell<()>>,
 }
 
+/// Room for a usual request, made at once instead of bit by bit.
+const USUAL: usize = 256;
+
 /// A scratch buffer that grew beyond this is not kept.
 const KEEP: usize = 8 * 1024;
 
@@ -257,6 +260,7 @@ impl Connection {
     ) -> Result<Claim<Result<Reply>>> {
         let mut scratch = self.scratch.take();
         scratch.clear();
+        scratch.reserve(USUAL);
         // User code encodes values here: no lock is held.
         encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
         let claim = self.link.submit(&scratch, exchange, deadline);

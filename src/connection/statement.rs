@@ -1,9 +1,9 @@
 //! Prepared statements of one session. Uses: columns.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use postgres_types::Type;
+use rustc_hash::FxHashMap;
 
 use crate::columns::Columns;
 
@@ -22,7 +22,7 @@ pub(crate) struct Statement {
 /// A statement is remembered from its ParseComplete on and survives a rollback, as it does on the server. Names
 /// are never used twice, so a name that is closed late cannot hit a newer statement.
 pub(crate) struct Statements {
-    known: HashMap<Arc<str>, Known>,
+    known: FxHashMap<Arc<str>, Known>,
     capacity: usize,
     /// Counts uses, for the least recent.
     uses: u64,
@@ -60,7 +60,7 @@ pub(crate) const CLOSES: usize = 4;
 
 impl Statements {
     pub(crate) fn new(capacity: usize) -> Statements {
-        Statements { known: HashMap::new(), capacity, uses: 0, names: 0, to_close: Vec::new() }
+        Statements { known: FxHashMap::default(), capacity, uses: 0, names: 0, to_close: Vec::new() }
     }
 
     pub(crate) fn get(&mut self, sql: &str) -> Option<Arc<Statement>> {

@@ -162,7 +162,9 @@ impl Inner {
                 Acquire::Queued { ticket, open } => {
                     let next =
                         if open.is_some() { Deadline::after(Duration::ZERO) } else { core.next_deadline() };
-                    this.opens.lock().wanted.extend(open);
+                    if open.is_some() {
+                        this.opens.lock().wanted.extend(open);
+                    }
                     (ticket, (!keeper::covers(next)).then_some(next))
                 }
             }
