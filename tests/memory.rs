@@ -117,8 +117,7 @@ fn an_idle_connection_holds_no_more_than_16_kib_and_shrinks_again() {
         lease.script(&format!("SELECT '{}'", "x".repeat(4_000_000))).expect("an answer");
     });
     measure("a stream of 6 MB", &|lease| {
-        let rows =
-            lease.query("SELECT repeat('x', 1000) FROM generate_series(1, 6000)", ()).iter::<String>();
+        let rows = lease.query("SELECT repeat('x', 1000) FROM generate_series(1, 6000)", ()).iter::<String>();
         assert_eq!(rows.filter(Result::is_ok).count(), 6000);
     });
     measure("a stream stopped early", &|lease| {
