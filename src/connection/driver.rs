@@ -30,7 +30,9 @@ pub(super) fn drive(link: &Arc<Link>, input: BytesMut) {
     let mut driver = Driver {
         link,
         input,
+        input_room: 0,
         writing: BytesMut::new(),
+        writing_room: 0,
         sent: 0,
         chunk: vec![0; READ],
         woken: Vec::new(),
@@ -47,8 +49,13 @@ struct Driver<'l> {
     link: &'l Arc<Link>,
     /// Arrived and not yet a whole reply.
     input: BytesMut,
+    /// The most room that `input` has had. Its capacity does not tell: what was read from its front counts no more, and
+    /// is held all the same.
+    input_room: usize,
     /// Taken from the session and not yet taken by the kernel.
     writing: BytesMut,
+    /// The most room that `writing` has had.
+    writing_room: usize,
     /// Bytes that the kernel has taken.
     sent: u64,
     chunk: Vec<u8>,
@@ -79,6 +86,7 @@ impl Driver<'_> {
                 return error;
             }
             let order = self.link.take_output(&mut self.writing);
+            self.writing_room = self.writing_room.max(self.writing.capacity());
             if order == Order::Leave {
                 return Error::closed("the connection was closed", Outcome::NotSent);
             }
@@ -100,6 +108,9 @@ impl Driver<'_> {
                 let deadline = Deadline::after(WRITE_LIMIT);
                 self.stuck = Some(deadline);
                 self.link.await_room(deadline);
+            }
+            if self.input.is_empty() {
+                self.shrink();
             }
             self.ready = self.ready.and(self.link.socket.wait());
             self.turn = None;
@@ -125,8 +136,9 @@ impl Driver<'_> {
         if self.sent > before && self.stuck.take().is_some() {
             self.link.await_room(Deadline::NEVER);
         }
-        if self.writing.is_empty() && self.writing.capacity() > KEEP {
+        if self.writing.is_empty() && self.writing_room > KEEP {
             self.writing = BytesMut::new();
+            self.writing_room = 0;
         }
     }
 
@@ -139,6 +151,7 @@ impl Driver<'_> {
                 self.ready.readable = self.ready.hung_up || count == self.chunk.len();
                 if self.input.capacity() - self.input.len() < count {
                     self.input.reserve(count.max(KEEP));
+                    self.input_room = self.input_room.max(self.input.capacity());
                 }
                 self.input.extend_from_slice(&self.chunk[..count]);
                 if count == self.chunk.len() && count < READ_MOST {
@@ -152,11 +165,7 @@ impl Driver<'_> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(lost(&error)),
         }
-        self.feed()?;
-        if self.input.is_empty() {
-            self.shrink();
-        }
-        Ok(())
+        self.feed()
     }
 
     fn feed(&mut self) -> Result<(), Error> {
@@ -165,14 +174,15 @@ impl Driver<'_> {
         result
     }
 
-    /// Nothing half-read is left: gives back what a large reply made grow.
+    /// Nothing is left to be read: gives back what a large reply made grow.
     fn shrink(&mut self) {
-        if self.chunk.len() > READ && !self.ready.readable {
+        if self.chunk.len() > READ {
             self.chunk = vec![0; READ];
         }
         // The room behind the last reply is a part of that reply's allocation, and keeps the whole alive.
-        if self.input.capacity() > KEEP {
+        if self.input_room > KEEP {
             self.input = BytesMut::new();
+            self.input_room = 0;
         }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use postgres_types::{Oid, Type};
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::{CHUNK, Cursor};
@@ -53,6 +54,8 @@ pub struct Connection {
     scratch: Cell<BytesMut>,
     /// A cursor without a transaction is open: any Sync would end it.
     streaming: Cell<bool>,
+    /// The catalogue is being asked about a type: what those questions return has no types to be asked for.
+    resolving: Cell<bool>,
     /// How long a reply may take.
     timeout: Option<Duration>,
     _not_sync: PhantomData<Cell<()>>,
@@ -70,6 +73,7 @@ impl Connection {
             link,
             scratch: Cell::default(),
             streaming: Cell::new(false),
+            resolving: Cell::new(false),
             timeout,
             _not_sync: PhantomData,
         }
@@ -234,11 +238,28 @@ impl Connection {
                 _ => {}
             }
         }
-        let resolve = |oid| self.link.types.resolve(self, oid, deadline);
+        let resolve = |oid| self.resolve(oid, deadline);
         let params = params.into_iter().map(resolve).collect::<Result<_>>()?;
         let columns = columns.into_iter().map(|field| Ok(Column::new(field.name, resolve(field.type_oid)?)));
         let columns = Arc::new(Columns::new(columns.collect::<Result<_>>()?));
         Ok(Statement { name, params, columns, returns_rows })
+    }
+
+    /// The type with this OID. The server's own word on its catalogue is taken only in built-in types, or it could send us
+    /// from question to question until our stack is used up.
+    fn resolve(&self, oid: Oid, deadline: Deadline) -> Result<Type> {
+        if self.resolving.replace(true) {
+            return Ok(self.link.types.known_or_unknown(oid));
+        }
+        /// Also if the caller is cancelled meanwhile.
+        struct Resolved<'c>(&'c Cell<bool>);
+        impl Drop for Resolved<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        let _resolved = Resolved(&self.resolving);
+        self.link.types.resolve(self, oid, deadline)
     }
 
     /// Sends a request and waits for its reply.

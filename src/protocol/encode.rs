@@ -1,6 +1,6 @@
 //! Requests as bytes: all of a request or nothing of it. Uses: error, params, session.
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{BufMut, BytesMut};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend::{self, BindError};
 use postgres_types::{Format, Kind, ToSql, Type, WrongType};
@@ -190,13 +190,14 @@ pub(crate) const SYNC_BYTES: &[u8] = b"S\0\0\0\x04";
 /// The bytes of Terminate.
 pub(crate) const TERMINATE_BYTES: &[u8] = b"X\0\0\0\x04";
 
-/// Takes the whole of a buffer out of it, leaving its room.
+/// Takes the whole of a buffer out of it.
 pub(crate) fn take(buffer: &mut BytesMut, into: &mut BytesMut) {
     if into.is_empty() {
         std::mem::swap(buffer, into);
     } else {
         into.put_slice(buffer);
-        buffer.advance(buffer.len());
+        // Not emptied: it would keep its room, which may be large.
+        *buffer = BytesMut::new();
     }
 }
 

@@ -354,6 +354,63 @@ fn a_catalogue_of_nonsense_is_an_error_and_no_panic() {
     test.settled();
 }
 
+/// Case 40: the answers to the library's own questions about types have types that are not built in, and so on without
+/// end; or a type contains itself.
+#[test]
+fn a_catalogue_without_end_is_an_error_and_no_overflow() {
+    for itself in [false, true] {
+        let server = Raw::start(move |mut peer| {
+            let next = AtomicUsize::new(100_000);
+            peer.enter();
+            peer.serve(
+                move |sql| {
+                    let strange = u32::try_from(next.fetch_add(1, Ordering::SeqCst)).expect("small");
+                    let oid = |usual: u32| if itself { usual } else { strange };
+                    if sql.contains("pg_catalog.pg_type") {
+                        let columns = [
+                            ("typname", oid(25)),
+                            ("typtype", oid(18)),
+                            ("typelem", oid(26)),
+                            ("rngsubtype", oid(26)),
+                            ("typbasetype", oid(26)),
+                            ("nspname", oid(25)),
+                            ("typrelid", oid(26)),
+                        ];
+                        Answer::rows(&[oid(26)], &columns, |values| {
+                            let zero = || Value::Raw(0_u32.to_be_bytes().to_vec());
+                            // An array of itself.
+                            let element = match &values[0] {
+                                Value::Raw(oid) => Value::Raw(oid.clone()),
+                                _ => zero(),
+                            };
+                            vec![vec![
+                                text("t"),
+                                Value::Raw(vec![b'b']),
+                                element,
+                                Value::Null,
+                                zero(),
+                                text("s"),
+                                zero(),
+                            ]]
+                        })
+                    } else {
+                        Answer::rows(&[], &[("value", strange)], |_| vec![vec![Value::Null]])
+                    }
+                },
+                |_| true,
+            );
+        });
+        let test = TestPool::at(&server.url(), 1);
+        let db = Database::from(test.pool.clone());
+        let error =
+            in_coroutine(move || db.query("SELECT strange", ()).rows::<Row>()).expect_err("without end");
+        assert!(!error.is_timeout(), "{error:?}");
+        look_at(&error);
+        assert_eq!(itself, error.to_string().contains("contains itself"), "{error}");
+        test.settled();
+    }
+}
+
 /// Answers the library's questions about types at random: types that contain themselves, that are everything at once,
 /// or that do not exist.
 fn catalogue(sql: &str, seed: &Arc<Mutex<Random>>) -> Answer {
