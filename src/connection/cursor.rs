@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Connection;
 use super::statement::Statement;
+use super::{Connection, check};
 use crate::columns::Columns;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -132,7 +132,7 @@ impl Cursor {
 
     /// Takes a chunk and asks for the one behind it.
     fn receive(&mut self, connection: &Connection, reply: Reply) -> Result<()> {
-        connection.check(&reply)?;
+        check(&reply)?;
         let suspended = Messages::new(&reply.bytes).any(|(tag, _)| tag == b's');
         self.chunk = reply.bytes;
         self.at = 0;
@@ -162,7 +162,7 @@ impl Cursor {
         self.closed = true;
         connection.streaming.set(false);
         let reply = connection.sync(Deadline::after(self.limit))?;
-        connection.check(&reply)
+        check(&reply)
     }
 
     /// Ends the portal without reading the rest; does not wait.

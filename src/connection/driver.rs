@@ -1,4 +1,4 @@
-//! The one coroutine that touches the socket. Uses: coro, deadline, error, link, net, protocol.
+//! The one coroutine that touches the socket. Uses: deadline, error, link, net, protocol.
 //!
 //! It is never cancelled (its handle goes nowhere) and waits only in `Socket::wait`. It writes what callers queued,
 //! reads what the server sends, and so notices the end of an idle connection before anybody borrows it.
@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-use super::link::{Link, Order};
-use crate::coro::Waiter;
+use super::link::{Link, Order, Over};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome};
 use crate::net::{Ready, TURN};
@@ -35,7 +34,7 @@ pub(super) fn drive(link: &Arc<Link>, input: BytesMut) {
         writing_room: 0,
         sent: 0,
         chunk: vec![0; READ],
-        woken: Vec::new(),
+        over: Over::default(),
         ready: Ready { readable: true, writable: true, hung_up: false },
         stuck: None,
         broken: None,
@@ -59,7 +58,7 @@ struct Driver<'l> {
     /// Bytes that the kernel has taken.
     sent: u64,
     chunk: Vec<u8>,
-    woken: Vec<Waiter>,
+    over: Over,
     /// What the socket is ready for: events come once per change (epoll's edge-triggered mode).
     ready: Ready,
     /// The kernel has taken nothing since `WRITE_LIMIT` before this.
@@ -169,8 +168,8 @@ impl Driver<'_> {
     }
 
     fn feed(&mut self) -> Result<(), Error> {
-        let result = self.link.feed(&mut self.input, &mut self.woken);
-        self.woken.drain(..).for_each(|waiter| waiter.wake());
+        let result = self.link.feed(&mut self.input, &mut self.over);
+        self.over.tell();
         result
     }
 

@@ -5,6 +5,7 @@ mod cursor;
 mod driver;
 mod link;
 mod open;
+mod plan;
 mod statement;
 mod types;
 
@@ -19,10 +20,10 @@ use postgres_types::{Oid, Type};
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::{CHUNK, Cursor};
-pub(crate) use link::{Fitness, Link};
+pub(crate) use link::{Errand, Fitness, Link};
 pub(crate) use open::open;
+pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
-pub(crate) use types::Types;
 
 use crate::columns::{Column, Columns};
 use crate::deadline::Deadline;
@@ -152,7 +153,7 @@ impl Connection {
         let deadline = Deadline::after(self.timeout);
         let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
         let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
-        self.check(&reply)?;
+        check(&reply)?;
         let tag = Messages::new(&reply.bytes).filter(|(tag, _)| *tag == b'C').last();
         Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
     }
@@ -167,7 +168,7 @@ impl Connection {
                 encoder.sync();
                 Ok(())
             })?;
-            self.check(&reply)?;
+            check(&reply)?;
             Ok(Answer::new(self.link.clone(), statement.clone(), reply.bytes))
         })
     }
@@ -187,7 +188,7 @@ impl Connection {
             None => self.prepare(sql, deadline)?,
         };
         match act(&statement) {
-            Err(error) if is_stale(&error) => {
+            Err(error) if stale(&error).is_some() => {
                 self.link.with_statements(|statements| statements.forget(sql));
                 if fresh || self.in_transaction() {
                     return Err(error);
@@ -216,7 +217,7 @@ impl Connection {
         // Those are closed; from here on the server may know the new one.
         orphans.names = vec![name.clone()];
         let reply = self.wait(claim)?;
-        self.check(&reply)?;
+        check(&reply)?;
         let statement = Arc::new(self.describe(name, &reply, deadline)?);
         orphans.names.clear();
         self.link.with_statements(|statements| statements.insert(sql, statement.clone()));
@@ -249,7 +250,7 @@ impl Connection {
     /// from question to question until our stack is used up.
     fn resolve(&self, oid: Oid, deadline: Deadline) -> Result<Type> {
         if self.resolving.replace(true) {
-            return Ok(self.link.types.known_or_unknown(oid));
+            return Ok(self.link.knowledge.types.known_or_unknown(oid));
         }
         /// Also if the caller is cancelled meanwhile.
         struct Resolved<'c>(&'c Cell<bool>);
@@ -259,7 +260,7 @@ impl Connection {
             }
         }
         let _resolved = Resolved(&self.resolving);
-        self.link.types.resolve(self, oid, deadline)
+        self.link.knowledge.types.resolve(self, oid, deadline)
     }
 
     /// Sends a request and waits for its reply.
@@ -303,23 +304,6 @@ impl Connection {
         }
     }
 
-    /// The error that a reply brought, if it did.
-    fn check(&self, reply: &Reply) -> Result<()> {
-        match reply.end {
-            End::Complete => Ok(()),
-            End::Failed => Err(decode::reply_error(&reply.bytes)),
-            End::Copy => {
-                // One from the client was refused, and failed; one to the client ran, and its data was thrown away.
-                let failed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'E');
-                let outcome = if failed { Outcome::RolledBack } else { Outcome::Done };
-                let message = "COPY from or to the client cannot be run as a query: its data went nowhere";
-                Err(Error::usage(message).with_outcome(outcome))
-            }
-            End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
-                .with_outcome(Outcome::RolledBack)),
-        }
-    }
-
     /// A reply that cannot be read closes the connection.
     fn believe<R>(&self, read: Result<R>) -> Result<R> {
         read.inspect_err(|error| self.link.kill(error.duplicate()))
@@ -358,14 +342,41 @@ impl Drop for Orphans<'_> {
     }
 }
 
-/// The server does not know the statement (26000), or its plan would return other columns than it did (0A000, and
-/// only from this routine: the code alone is too wide), or a type in it is gone.
-fn is_stale(error: &Error) -> bool {
-    error.db_error().is_some_and(|error| match error.code() {
-        "26000" => true,
-        "0A000" => error.routine() == Some("RevalidateCachedQuery"),
+/// The error that a reply brought, if it did.
+pub(crate) fn check(reply: &Reply) -> Result<()> {
+    match reply.end {
+        End::Complete => Ok(()),
+        End::Failed => Err(decode::reply_error(&reply.bytes)),
+        End::Copy => {
+            // One from the client was refused, and failed; one to the client ran, and its data was thrown away.
+            let failed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'E');
+            let outcome = if failed { Outcome::RolledBack } else { Outcome::Done };
+            let message = "COPY from or to the client cannot be run as a query: its data went nowhere";
+            Err(Error::usage(message).with_outcome(outcome))
+        }
+        End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
+            .with_outcome(Outcome::RolledBack)),
+    }
+}
+
+/// Whether a statement must be prepared again, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stale {
+    /// This session has forgotten it (26000).
+    Session,
+    /// Its plan would return other columns than it did, on any session.
+    Plan,
+}
+
+/// What a failure says of the statement: 26000; 0A000, and only from this routine (the code alone is too wide); or a type
+/// in it is gone.
+pub(crate) fn stale(error: &Error) -> Option<Stale> {
+    let error = error.db_error()?;
+    match error.code() {
+        "26000" => Some(Stale::Session),
+        "0A000" if error.routine() == Some("RevalidateCachedQuery") => Some(Stale::Plan),
         // A type it mentions was dropped. Messages of internal errors are not translated.
-        "XX000" => error.message().starts_with("cache lookup failed"),
-        _ => false,
-    })
+        "XX000" if error.message().starts_with("cache lookup failed") => Some(Stale::Plan),
+        _ => None,
+    }
 }

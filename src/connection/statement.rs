@@ -1,14 +1,15 @@
-//! Prepared statements of one session. Uses: columns.
+//! Prepared statements of one session. Uses: columns, plan.
 
 use std::sync::Arc;
 
 use postgres_types::Type;
 use rustc_hash::FxHashMap;
 
+use super::plan::{Plan, Plans};
 use crate::columns::Columns;
 
 /// A statement that the server has parsed for this session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Statement {
     pub(crate) name: String,
     pub(crate) params: Vec<Type>,
@@ -29,6 +30,10 @@ pub(crate) struct Statements {
     names: u64,
     /// Known to the server and no longer to us.
     to_close: Vec<Closing>,
+    /// The plans of the pool that the session has parsed.
+    plans: FxHashMap<usize, String>,
+    /// How many retired plans it has heard of.
+    retired_seen: usize,
 }
 
 /// A name that is to be closed, once nobody uses its statement: a stream may still be reading, and a `ToSql` that
@@ -58,9 +63,20 @@ struct Known {
 /// How many names one exchange closes at most.
 pub(crate) const CLOSES: usize = 4;
 
+/// The same for one that also executes.
+const CLOSES_WITH_PLAN: usize = 3;
+
 impl Statements {
     pub(crate) fn new(capacity: usize) -> Statements {
-        Statements { known: FxHashMap::default(), capacity, uses: 0, names: 0, to_close: Vec::new() }
+        Statements {
+            known: FxHashMap::default(),
+            capacity,
+            uses: 0,
+            names: 0,
+            to_close: Vec::new(),
+            plans: FxHashMap::default(),
+            retired_seen: 0,
+        }
     }
 
     pub(crate) fn get(&mut self, sql: &str) -> Option<Arc<Statement>> {
@@ -81,6 +97,30 @@ impl Statements {
         self.names += 1;
         let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES);
         (format!("s{}", self.names), due.map(|closing| closing.name).collect())
+    }
+
+    /// Whether the session has parsed this plan; it counts as parsed from now on. If not, the names to close in the
+    /// same exchange.
+    pub(crate) fn meet(&mut self, plan: &Plan, plans: &Plans) -> Option<Vec<String>> {
+        if self.plans.contains_key(&plan.number) {
+            return None;
+        }
+        for retired in plans.retired_since(&mut self.retired_seen) {
+            self.forget_plan(&retired);
+        }
+        self.plans.insert(plan.number, plan.statement.name.clone());
+        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES_WITH_PLAN);
+        Some(due.map(|closing| closing.name).collect())
+    }
+
+    /// Its Parse failed, or it was retired.
+    pub(crate) fn forget_plan(&mut self, plan: &Plan) {
+        self.to_close.extend(self.plans.remove(&plan.number).map(|name| Closing { name, statement: None }));
+    }
+
+    /// The session has forgotten what it had parsed.
+    pub(crate) fn forget_plans(&mut self) {
+        self.plans.clear();
     }
 
     /// Remembers it.

@@ -236,6 +236,11 @@ impl<T> Session<T> {
         self.pending.iter().map(|pending| &pending.token)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pending.iter_mut().map(|pending| &mut pending.token)
+    }
+
     /// Ends everything that waits: each token with whether a byte of its request had left, given how many
     /// bytes the owner has sent since the start.
     pub(crate) fn abandon(&mut self, sent: u64) -> impl Iterator<Item = (T, bool)> {
