@@ -95,6 +95,13 @@ pub(crate) trait Errand: Send + Sync {
     fn finish(self: Arc<Self>, reply: Result<Reply>);
 }
 
+/// What was sent for an errand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Request,
+    Question,
+}
+
 impl Ticket {
     const NOBODYS: Ticket = Ticket { asker: Asker::Nobody, deadline: Deadline::NEVER, drain: None };
 
@@ -235,36 +242,48 @@ impl Link {
         Ok(claim)
     }
 
-    /// Sends an errand: Bind and Execute of a plan, encoded already. A session that has not parsed it does so in the same
-    /// flight.
+    /// Sends an errand's request if this session has parsed the plan, else the question how the server describes it:
+    /// then the errand must look at the answer before it sends its request. `sending` hears which, before it is sent: the
+    /// answer may be there before this returns.
     pub(crate) fn send(
         &self,
         plan: &Plan,
-        bytes: &[u8],
+        request: &[u8],
         deadline: Deadline,
         errand: Arc<dyn Errand>,
+        sending: impl FnOnce(Sent),
     ) -> Result<()> {
         let ticket = Ticket { asker: Asker::Errand(errand), deadline, drain: None };
-        let unmet = self.with_statements(|statements| statements.meet(plan, &self.knowledge.plans));
-        let Some(closes) = unmet else { return self.post(bytes, encode::EXECUTE, ticket) };
-        let mut all = BytesMut::with_capacity(bytes.len() + plan.sql.len() + 64);
-        let mut encoder = Encoder::new(&mut all, usize::MAX);
+        let unmet = self.with_statements(|statements| statements.greet(plan, &self.knowledge.plans));
+        let Some(closes) = unmet else {
+            sending(Sent::Request);
+            return self.post(request, encode::EXECUTE, ticket);
+        };
+        sending(Sent::Question);
+        let mut question = BytesMut::with_capacity(plan.sql.len() + 64);
+        let mut encoder = Encoder::new(&mut question, usize::MAX);
         for name in &closes {
             encoder.close_statement(name)?;
         }
         encoder.parse(&plan.statement.name, &plan.sql, &plan.types)?;
+        encoder.describe_statement(&plan.statement.name)?;
+        encoder.sync();
         drop(encoder);
-        all.extend_from_slice(bytes);
         let mut steps = vec![Step::Close; closes.len()];
-        steps.extend([Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
-        self.post(&all, Exchange::new(&steps), ticket)
+        steps.extend([Step::Parse, Step::Describe, Step::Sync]);
+        self.post(&question, Exchange::new(&steps), ticket)
+    }
+
+    /// The session has parsed the plan, and describes it as the plan says.
+    pub(crate) fn meet(&self, plan: &Plan) {
+        self.with_statements(|statements| statements.meet(plan));
     }
 
     /// What this session knows of a plan is not so, or may not be.
-    pub(crate) fn forget(&self, plan: &Plan, stale: Option<Stale>) {
+    pub(crate) fn forget(&self, plan: &Plan, stale: Stale) {
         self.with_statements(|statements| match stale {
-            Some(Stale::Session) => statements.forget_plans(),
-            Some(Stale::Plan) | None => statements.forget_plan(plan),
+            Stale::Session => statements.forget_plans(),
+            Stale::Plan => statements.forget_plan(plan),
         });
     }
 

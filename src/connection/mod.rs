@@ -20,7 +20,7 @@ use postgres_types::{Oid, Type};
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::{CHUNK, Cursor};
-pub(crate) use link::{Errand, Fitness, Link};
+pub(crate) use link::{Errand, Fitness, Link, Sent};
 pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;

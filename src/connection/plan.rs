@@ -1,13 +1,15 @@
-//! Statements that all sessions of a pool know, or can be told, under one name. Uses: statement, types.
+//! Statements that all sessions of a pool know, or can be told, under one name. Uses: protocol, statement, types.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use postgres_types::Oid;
 use rustc_hash::FxHashMap;
 
 use super::statement::Statement;
 use super::types::Types;
+use crate::protocol::decode::{self, Messages};
 
 /// What all sessions of a pool have in common.
 pub(crate) struct Knowledge {
@@ -16,12 +18,31 @@ pub(crate) struct Knowledge {
 }
 
 /// A statement whose parameters and columns are known before any session is at hand: its request can be encoded while
-/// it still waits for one. A session that has not parsed it parses it in the same flight.
+/// it still waits for one. A session that has not parsed it does so first.
 pub(crate) struct Plan {
     pub(super) number: usize,
     pub(super) sql: Arc<str>,
     pub(super) types: Vec<Oid>,
     pub(crate) statement: Arc<Statement>,
+}
+
+impl Plan {
+    /// Whether a session that has just parsed it was told what the plan says: the same parameters, the same columns.
+    pub(crate) fn is_described_by(&self, reply: &Bytes) -> bool {
+        Messages::new(reply).all(|(tag, body)| match tag {
+            b't' => decode::parameter_description(&reply[body]).is_ok_and(|types| types == self.types),
+            b'T' => decode::row_description(&reply[body]).is_ok_and(|fields| {
+                let columns = &self.statement.columns;
+                self.statement.returns_rows
+                    && fields.len() == columns.len()
+                    && fields.iter().zip(columns.iter()).all(|(field, column)| {
+                        field.name == column.name() && field.type_oid == column.type_().oid()
+                    })
+            }),
+            b'n' => !self.statement.returns_rows,
+            _ => true,
+        })
+    }
 }
 
 /// The plans of a pool, by their text: bounded; what does not fit is prepared per session.

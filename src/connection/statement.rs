@@ -63,9 +63,6 @@ struct Known {
 /// How many names one exchange closes at most.
 pub(crate) const CLOSES: usize = 4;
 
-/// The same for one that also executes.
-const CLOSES_WITH_PLAN: usize = 3;
-
 impl Statements {
     pub(crate) fn new(capacity: usize) -> Statements {
         Statements {
@@ -99,21 +96,24 @@ impl Statements {
         (format!("s{}", self.names), due.map(|closing| closing.name).collect())
     }
 
-    /// Whether the session has parsed this plan; it counts as parsed from now on. If not, the names to close in the
-    /// same exchange.
-    pub(crate) fn meet(&mut self, plan: &Plan, plans: &Plans) -> Option<Vec<String>> {
+    /// `None` if the session has parsed this plan; else the names to close in the exchange that parses it.
+    pub(crate) fn greet(&mut self, plan: &Plan, plans: &Plans) -> Option<Vec<String>> {
         if self.plans.contains_key(&plan.number) {
             return None;
         }
         for retired in plans.retired_since(&mut self.retired_seen) {
             self.forget_plan(&retired);
         }
-        self.plans.insert(plan.number, plan.statement.name.clone());
-        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES_WITH_PLAN);
+        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES);
         Some(due.map(|closing| closing.name).collect())
     }
 
-    /// Its Parse failed, or it was retired.
+    /// The session has parsed it.
+    pub(crate) fn meet(&mut self, plan: &Plan) {
+        self.plans.insert(plan.number, plan.statement.name.clone());
+    }
+
+    /// It does not fit any more: it is closed with the next one that is parsed.
     pub(crate) fn forget_plan(&mut self, plan: &Plan) {
         self.to_close.extend(self.plans.remove(&plan.number).map(|name| Closing { name, statement: None }));
     }

@@ -4,6 +4,7 @@
 //! driver gives the connection to the next. The caller sleeps from the first to the last: without errands it would be woken
 //! twice, and the connection would idle while it wakes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::BytesMut;
 
 use super::core::{Acquire, Claim, LeaseId, Ticket};
 use super::{Inner, Return, Waking};
-use crate::connection::{self, Answer, Link, Plan, Stale, check, stale};
+use crate::connection::{self, Answer, Link, Plan, Sent, Stale, check, stale};
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
@@ -19,7 +20,7 @@ use crate::keeper;
 use crate::params::Params;
 use crate::promise::{Promise, Waited, promise};
 use crate::protocol::encode::Encoder;
-use crate::protocol::session::Reply;
+use crate::protocol::session::{End, Reply};
 
 /// Room for a usual request.
 const USUAL: usize = 256;
@@ -31,11 +32,14 @@ pub(super) struct Errand {
     request: BytesMut,
     acquire_limit: Option<Duration>,
     query_limit: Option<Duration>,
-    promise: Promise<Result<(Arc<Link>, Reply)>>,
+    /// `None` if the plan does not fit any more; then nothing was executed.
+    promise: Promise<Result<Option<(Arc<Link>, Reply)>>>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
     /// The connection that it was given.
     given: OnceLock<(LeaseId, Arc<Link>)>,
+    /// The session was asked how it describes the plan; the request has not been sent.
+    asked: AtomicBool,
 }
 
 impl Inner {
@@ -62,10 +66,11 @@ impl Inner {
             promise,
             ticket: OnceLock::new(),
             given: OnceLock::new(),
+            asked: AtomicBool::new(false),
         });
         let guard = GiveUp(&errand);
         errand.set_out()?;
-        let (link, reply) = match claim.wait() {
+        let outcome = match claim.wait() {
             Waited::Value(result) => {
                 std::mem::forget(guard);
                 result?
@@ -76,16 +81,16 @@ impl Inner {
                 return Err(Error::timeout(Phase::Query, query_limit, detail, Outcome::Unknown));
             }
         };
+        let Some((link, reply)) = outcome else { return Ok(None) };
         match check(&reply) {
             Ok(()) => Ok(Some(Answer::new(link, errand.plan.statement.clone(), reply.bytes))),
             Err(error) => {
-                let stale = stale(&error);
-                // A failure may have been that of the Parse.
+                let Some(stale) = stale(&error) else { return Err(error) };
                 link.forget(&errand.plan, stale);
-                if stale == Some(Stale::Plan) {
+                if stale == Stale::Plan {
                     this.knowledge.plans.retire(&errand.plan);
                 }
-                if stale.is_some() { Ok(None) } else { Err(error) }
+                Ok(None)
             }
         }
     }
@@ -133,17 +138,38 @@ impl Errand {
 
     /// Sends the request on the connection that is now its own.
     fn send(self: &Arc<Errand>, id: LeaseId, link: Arc<Link>) {
-        let _ = self.given.set((id, link.clone()));
+        let _ = self.given.set((id, link));
+        self.proceed();
+    }
+
+    /// Sends the request, or first the question.
+    fn proceed(self: &Arc<Errand>) {
+        let Some((_, link)) = self.given.get() else { return };
         if !self.promise.is_wanted() {
-            // Given up before anything was sent.
+            // Given up before its request was sent.
             self.give_back();
             return;
         }
         let deadline = Deadline::after(self.query_limit);
-        if let Err(error) = link.send(&self.plan, &self.request, deadline, self.clone()) {
+        let sending = |sent| self.asked.store(sent == Sent::Question, Ordering::Release);
+        if let Err(error) = link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
             self.give_back();
             self.fail(error);
         }
+    }
+
+    /// The session has described the plan: if it says the same, the request is sent; nothing was executed so far.
+    fn described(self: &Arc<Errand>, link: &Arc<Link>, reply: &Reply) {
+        if self.plan.is_described_by(&reply.bytes) {
+            link.meet(&self.plan);
+            self.proceed();
+            return;
+        }
+        self.inner.knowledge.plans.retire(&self.plan);
+        link.meet(&self.plan);
+        link.forget(&self.plan, Stale::Plan);
+        self.give_back();
+        self.promise.keep(Ok(None)).inspect(Waiter::wake);
     }
 
     fn give_back(&self) {
@@ -167,10 +193,16 @@ impl connection::Errand for Errand {
     }
 
     fn finish(self: Arc<Self>, reply: Result<Reply>) {
+        let Some((_, link)) = self.given.get() else { return };
+        if self.asked.swap(false, Ordering::AcqRel)
+            && let Ok(reply) = &reply
+            && reply.end == End::Complete
+        {
+            return self.described(link, reply);
+        }
         // First, so that the next request is under way before this caller wakes.
         self.give_back();
-        let Some((_, link)) = self.given.get() else { return };
-        self.promise.keep(reply.map(|reply| (link.clone(), reply))).inspect(Waiter::wake);
+        self.promise.keep(reply.map(|reply| Some((link.clone(), reply)))).inspect(Waiter::wake);
     }
 }
 
