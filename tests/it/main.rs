@@ -5,6 +5,7 @@ mod askers;
 mod authentication;
 mod catalogue;
 mod closing;
+mod errands;
 mod framing;
 mod hooks;
 mod hostile;
