@@ -2,7 +2,7 @@
 //! a file. A process of its own, because the working directory is one for all, and one test, because first happens
 //! once.
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "it/support/mod.rs"]
 mod support;
 
