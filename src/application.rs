@@ -41,7 +41,7 @@ impl Source {
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
         }
-        self.start(|builder| builder)
+        self.start(|builder| builder, false)
     }
 
     /// Makes the pool with what the settings say, changed by the program.
@@ -49,23 +49,25 @@ impl Source {
         self: &Arc<Source>,
         change: impl FnOnce(PoolBuilder) -> PoolBuilder + Send + 'static,
     ) -> Result<&Pool> {
-        if self.pool.get().is_some() || !self.waiting.lock().is_empty() {
-            return Err(Error::usage(format!(
-                "the pool of {:?} has been started already: configure it before its first use",
-                self.name
-            )));
-        }
-        self.start(change)
+        self.start(change, true)
     }
 
+    /// The pool, made with this change if nobody was faster; if that `matters`, it is an error that somebody was.
     fn start(
         self: &Arc<Source>,
         change: impl FnOnce(PoolBuilder) -> PoolBuilder + Send + 'static,
+        matters: bool,
     ) -> Result<&Pool> {
         let mut change = Some(change);
+        let too_late = || {
+            let name = self.name;
+            let message =
+                format!("the pool of {name:?} has been started already: configure it before its first use");
+            Error::usage(message)
+        };
         loop {
             if let Some(pool) = self.pool.get() {
-                return Ok(pool);
+                return if matters && change.is_some() { Err(too_late()) } else { Ok(pool) };
             }
             let claim = {
                 let mut waiting = self.waiting.lock();
@@ -73,12 +75,15 @@ impl Source {
                 if self.pool.get().is_some() {
                     continue;
                 }
+                if matters && !waiting.is_empty() {
+                    return Err(too_late());
+                }
                 let (promise, claim) = promise();
                 waiting.push(promise);
                 if waiting.len() == 1
                     && let Some(change) = change.take()
                 {
-                    let starter = Starter(self.clone());
+                    let starter = Starter { source: self.clone(), told: false };
                     // If no thread can be started the starter is dropped, which takes the lock: not under it.
                     drop(waiting);
                     thread::Builder::new()
@@ -97,24 +102,29 @@ impl Source {
 }
 
 /// Makes the pool, and tells those who wait, even if it panics.
-struct Starter(Arc<Source>);
+struct Starter {
+    source: Arc<Source>,
+    /// Whoever waits from now on waits for another starter.
+    told: bool,
+}
 
 impl Starter {
-    fn start(self, change: impl FnOnce(PoolBuilder) -> PoolBuilder) {
-        match make(self.0.name, change) {
+    fn start(mut self, change: impl FnOnce(PoolBuilder) -> PoolBuilder) {
+        match make(self.source.name, change) {
             Ok(pool) => {
                 // Only one starter at a time: whoever waits, waits for it.
-                let _ = self.0.pool.set(pool);
+                let _ = self.source.pool.set(pool);
                 self.tell(&Ok(()));
             }
             Err(error) => self.tell(&Err(error)),
         }
     }
 
-    fn tell(&self, result: &Result<()>) {
-        let waiting = std::mem::take(&mut *self.0.waiting.lock());
+    fn tell(&mut self, result: &Result<()>) {
+        self.told = true;
+        let waiting = std::mem::take(&mut *self.source.waiting.lock());
         for promise in waiting {
-            let result = result.as_ref().copied().map_err(Error::duplicate);
+            let result = result.as_ref().map(|()| ()).map_err(Error::duplicate);
             promise.keep(result).inspect(Waiter::wake);
         }
     }
@@ -122,8 +132,10 @@ impl Starter {
 
 impl Drop for Starter {
     fn drop(&mut self) {
-        let outcome = crate::error::Outcome::NotSent;
-        self.tell(&Err(Error::timeout(Phase::Start, None, "the starting thread panicked", outcome)));
+        if !self.told {
+            let outcome = crate::error::Outcome::NotSent;
+            self.tell(&Err(Error::timeout(Phase::Start, None, "the starting thread panicked", outcome)));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a connection holds in memory: a process of its own, whose every allocation is counted. Stacks are not allocated
 //! but mapped; they are measured in `tests/stack.rs`.
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "it/support/mod.rs"]
 mod support;
 

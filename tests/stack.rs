@@ -4,7 +4,7 @@
 //! A coroutine whose stack has an odd number of words is filled with a pattern, and may prints how much of it was
 //! used. The driver's stack is the library's own business; what it used is read off the pages of its mapping.
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "it/support/mod.rs"]
 mod support;
 

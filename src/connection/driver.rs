@@ -22,7 +22,7 @@ const READ_MOST: usize = 64 * 1024;
 /// An idle connection keeps no other buffer beyond this: with the one for reading, at most 14 KiB.
 const KEEP: usize = 2 * 1024;
 /// The server takes no bytes for so long: it is given up.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
+const WRITE_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
 /// Drives the connection until it ends. `input` holds what arrived behind the start-up.
 pub(super) fn drive(link: &Arc<Link>, input: BytesMut) {
@@ -188,4 +188,45 @@ impl Driver<'_> {
 
 fn lost(error: &io::Error) -> Error {
     Error::closed("the connection was lost", Outcome::NotSent).caused_by(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::connection::{Connection, Types, open};
+
+    /// Reliability cases 12 and 34: no query timeout ends this, and the callers must not wait for ever.
+    #[test]
+    fn a_server_that_takes_no_bytes_is_given_up_at_the_write_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("its port").port();
+        let (over, is_over) = mpsc::channel::<()>();
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("a connection");
+            // AuthenticationOk, ReadyForQuery; and then no more.
+            let _ = socket.read(&mut [0; 1024]).expect("the start-up");
+            socket.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").expect("the client reads");
+            let _ = is_over.recv();
+        });
+        let config = Config::new().host("127.0.0.1").port(port).user("me");
+        let (report, reported) = mpsc::channel();
+        open(Arc::new(config), Types::new(), move |result| report.send(result).expect("it is waited for"))
+            .expect("a coroutine");
+        let link = reported.recv().expect("a report").expect("a connection");
+        let connection = Connection::new(link, None);
+        let start = Instant::now();
+        // More than the system's buffers take.
+        let error = connection.script(&"-".repeat(64 << 20)).expect_err("nobody reads");
+        assert!(start.elapsed() >= WRITE_LIMIT, "{:?}", start.elapsed());
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert!(format!("{error:?}").contains("took no bytes for too long"), "{error:?}");
+        over.send(()).expect("the server waits");
+        server.join().expect("no panic");
+    }
 }
