@@ -124,7 +124,7 @@ impl Starter {
         self.told = true;
         let waiting = std::mem::take(&mut *self.source.waiting.lock());
         for promise in waiting {
-            let result = result.as_ref().map(|()| ()).map_err(Error::duplicate);
+            let result = result.as_ref().copied().map_err(Error::duplicate);
             promise.keep(result).inspect(Waiter::wake);
         }
     }

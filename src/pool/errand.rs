@@ -15,7 +15,7 @@ use super::{Inner, Return, Waking};
 use crate::connection::{self, Answer, Link, Plan, Sent, Stale, check, stale};
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Phase, Result};
+use crate::error::{self, Error, Phase, Result};
 use crate::keeper;
 use crate::params::Params;
 use crate::promise::{Promise, Waited, promise};
@@ -25,6 +25,9 @@ use crate::protocol::session::{End, Reply};
 /// Room for a usual request.
 const USUAL: usize = 256;
 
+/// The reply and the session it came from; `None` if the plan does not fit any more, and nothing was executed.
+type Outcome = Result<Option<(Arc<Link>, Reply)>>;
+
 pub(super) struct Errand {
     inner: Arc<Inner>,
     plan: Arc<Plan>,
@@ -32,8 +35,7 @@ pub(super) struct Errand {
     request: BytesMut,
     acquire_limit: Option<Duration>,
     query_limit: Option<Duration>,
-    /// `None` if the plan does not fit any more; then nothing was executed.
-    promise: Promise<Result<Option<(Arc<Link>, Reply)>>>,
+    promise: Promise<Outcome>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
     /// The connection that it was given.
@@ -78,7 +80,7 @@ impl Inner {
             Waited::Overdue => {
                 let detail =
                     "the statement was sent and may still take effect; its reply will be thrown away";
-                return Err(Error::timeout(Phase::Query, query_limit, detail, Outcome::Unknown));
+                return Err(Error::timeout(Phase::Query, query_limit, detail, error::Outcome::Unknown));
             }
         };
         let Some((link, reply)) = outcome else { return Ok(None) };

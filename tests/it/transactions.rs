@@ -322,7 +322,7 @@ fn a_begin_that_is_not_answered_in_time_says_so() {
     let proxy = Proxy::start(&server().url());
     let limit = Duration::from_millis(100);
     let test = TestPool::built(&proxy.url(), |builder| builder.limit(1).query_timeout(limit));
-    test.db.script("SELECT 1").expect("warm");
+    drop(test.pool.connection().expect("warm"));
     let held = proxy.on(Backend, b'C', nth(1)).hold();
     let error = test.db.transaction(|_| Ok(())).expect_err("no answer");
     held.release();
