@@ -1,4 +1,4 @@
-//! Sockets: connecting by any address, reading and writing without waiting. Uses: deadline, keeper, off_thread.
+//! Sockets: addresses, connecting, reading and writing without waiting. Uses: deadline, keeper, off_thread.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -139,35 +139,43 @@ impl Socket {
     }
 }
 
-/// Connects to an endpoint: every address of its name in turn, each with its share of the time left.
-///
-/// Call it in a coroutine that nobody cancels.
-pub(crate) fn connect(endpoint: &Endpoint, options: &TcpOptions, deadline: Deadline) -> io::Result<Socket> {
-    match endpoint {
-        Endpoint::Unix(path) => connect_unix(path, deadline),
-        Endpoint::Tcp(host, port) => {
-            let addresses = resolve(host, *port)?;
-            let count = addresses.len();
-            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            for (at, address) in addresses.into_iter().enumerate() {
-                let share = deadline.share(Instant::now(), count - at);
-                match connect_tcp(address, options, share) {
-                    Ok(socket) => return Ok(socket),
-                    Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
-                }
-            }
-            Err(last)
+/// One place to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => path.display().fmt(f),
         }
     }
 }
 
-/// The addresses of a name. Looking up blocks, so it happens on a plain thread (rules M15, M17, M19).
-fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+/// The addresses of an endpoint, in the order to try them. Looking up a name blocks, so it happens on a plain thread
+/// (rules M15, M17, M19).
+pub(crate) fn addresses(endpoint: &Endpoint) -> io::Result<Vec<Address>> {
+    let (host, port) = match endpoint {
+        Endpoint::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
+        Endpoint::Tcp(host, port) => (host.clone(), *port),
+    };
     if let Ok(address) = host.parse() {
-        return Ok(vec![SocketAddr::new(address, port)]);
+        return Ok(vec![Address::Tcp(SocketAddr::new(address, port))]);
     }
-    let host = host.to_owned();
-    off_thread("maypole resolver", move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect))?
+    off_thread("maypole resolver", move || {
+        (host.as_str(), port).to_socket_addrs().map(|found| found.map(Address::Tcp).collect())
+    })?
+}
+
+/// Connects to one address. Call it in a coroutine that nobody cancels.
+pub(crate) fn connect(address: &Address, options: &TcpOptions, deadline: Deadline) -> io::Result<Socket> {
+    match address {
+        Address::Unix(path) => connect_unix(path, deadline),
+        Address::Tcp(address) => connect_tcp(*address, options, deadline),
+    }
 }
 
 fn connect_tcp(address: SocketAddr, options: &TcpOptions, deadline: Deadline) -> io::Result<Socket> {

@@ -1,4 +1,4 @@
-//! Opening a connection: every endpoint in turn, start-up, authentication; then its coroutine drives it.
+//! Opening a connection: every address in turn, start-up, authentication; then its coroutine drives it.
 //! Uses: config, coro, deadline, driver, error, keeper, link, net, off_thread, plan, protocol.
 
 use std::io;
@@ -13,9 +13,9 @@ use super::plan::Knowledge;
 use crate::config::{Config, Host, Target};
 use crate::coro;
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Phase, Result};
+use crate::error::{Cause, Error, Outcome, Phase, Result};
 use crate::keeper;
-use crate::net::{self, Endpoint, Keepalive, Socket, TURN, TcpOptions};
+use crate::net::{self, Address, Endpoint, Keepalive, Socket, TURN, TcpOptions};
 use crate::off_thread::off_thread;
 use crate::protocol::authenticate::{self, Authenticate, Credentials, Entered, Next};
 use crate::protocol::frame::{self, HEADER, LIMIT_BEFORE_AUTHENTICATION};
@@ -53,7 +53,9 @@ fn enter(config: &Config, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, Bytes
     let mut last = Error::config("the configuration names no host");
     for (at, target) in targets.iter().enumerate() {
         let share = deadline.share(Instant::now(), count - at);
-        match enter_at(&endpoint(target), config, share) {
+        let endpoint = endpoint(target);
+        let found = net::addresses(&endpoint).map_err(|error| unreached(&endpoint, error));
+        match found.and_then(|addresses| enter_any(&endpoint, &addresses, config, share)) {
             Ok((socket, entered, input)) => {
                 let capacity = config.get_statement_cache_capacity();
                 let link = Link::new(socket, entered, knowledge, config.get_max_message_size(), capacity);
@@ -85,12 +87,40 @@ fn tcp_options(config: &Config) -> TcpOptions {
     }
 }
 
-fn enter_at(endpoint: &Endpoint, config: &Config, deadline: Deadline) -> Result<(Socket, Entered, BytesMut)> {
-    let socket = net::connect(endpoint, &tcp_options(config), deadline).map_err(|error| {
+/// Tries every address of a name, each with its share of the time left: one that accepts and then says nothing must not
+/// use up the time of the others.
+fn enter_any(
+    endpoint: &Endpoint,
+    addresses: &[Address],
+    config: &Config,
+    deadline: Deadline,
+) -> Result<(Socket, Entered, BytesMut)> {
+    let mut last = Error::connect(format!("{endpoint} has no address"));
+    for (at, address) in addresses.iter().enumerate() {
+        let share = deadline.share(Instant::now(), addresses.len() - at);
+        match enter_at(endpoint, address, config, share) {
+            Ok(entered) => return Ok(entered),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn unreached(endpoint: &Endpoint, error: impl Into<Cause>) -> Error {
+    Error::connect(format!("no connection to {endpoint}")).caused_by(error)
+}
+
+fn enter_at(
+    endpoint: &Endpoint,
+    address: &Address,
+    config: &Config,
+    deadline: Deadline,
+) -> Result<(Socket, Entered, BytesMut)> {
+    let socket = net::connect(address, &tcp_options(config), deadline).map_err(|error| {
         if error.kind() == io::ErrorKind::TimedOut && deadline.passed(Instant::now()) {
             return overdue(config, endpoint, "no answer");
         }
-        Error::connect(format!("no connection to {endpoint}")).caused_by(error)
+        unreached(endpoint, format!("{address}: {error}"))
     })?;
     let waker = socket.waker();
     let _alarm = keeper::alarm(deadline, move || waker.wakeup());
@@ -231,5 +261,42 @@ impl Wire {
             }
             _ => Err(Failure::Io(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Reliability case 36, for the addresses of one name.
+    #[test]
+    fn an_address_that_is_dead_or_deaf_leaves_the_others_their_share() {
+        let here = |listener: &TcpListener| Address::Tcp(listener.local_addr().expect("its address"));
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (deaf, alive) = (listen(), listen());
+        let dead = here(&listen());
+        let addresses = vec![dead, here(&deaf), here(&alive)];
+        let server = thread::spawn(move || {
+            let (mut socket, _) = alive.accept().expect("a connection");
+            let _ = socket.read(&mut [0; 1024]).expect("the start-up");
+            // AuthenticationOk, ReadyForQuery.
+            socket.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").expect("the client reads");
+        });
+        let limit = Duration::from_millis(400);
+        let config = Config::new().user("me").connect_timeout(limit);
+        let start = Instant::now();
+        let entered = coro::spawn(move || {
+            let endpoint = Endpoint::Tcp("name".to_owned(), 5432);
+            enter_any(&endpoint, &addresses, &config, Deadline::after(limit))
+                .map(|(socket, ..)| keeper::bury(socket))
+        });
+        entered.join().expect("no panic").expect("the third address");
+        assert!(start.elapsed() >= limit / 3, "the deaf one had its share: {:?}", start.elapsed());
+        server.join().expect("no panic");
     }
 }
