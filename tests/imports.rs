@@ -114,6 +114,34 @@ fn one_unsafe_expression_and_no_thread_locals() {
     assert_eq!(unsafes, 1, "only the spawn in coro.rs");
 }
 
+#[test]
+fn the_promises_name_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let promises = fs::read_to_string(root.join("docs/promises.md")).expect("readable");
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        collect_all(&root.join(folder), &mut files);
+    }
+    let all: String = files.iter().map(|file| fs::read_to_string(file).expect("readable")).collect();
+    let names: Vec<&str> =
+        promises.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 2).collect();
+    assert!(names.len() > 30, "the names are found");
+    for name in names {
+        assert!(all.contains(&format!("fn {name}(")), "{name} is promised, and is no test");
+    }
+}
+
+fn collect_all(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            collect_all(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
 /// Each file of the library with its top-level module and its text, tests left out.
 fn sources() -> Vec<(PathBuf, String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
