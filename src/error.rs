@@ -144,7 +144,10 @@ impl Error {
     }
 
     pub(crate) fn database(error: DbError) -> Error {
-        Error::new(Kind::Database(error), Outcome::RolledBack)
+        // With these the session ends, and they may hit after the commit and before its answer. A pooler sends one when
+        // it has lost the server, and knows no more than we do.
+        let farewell = matches!(error.severity(), "FATAL" | "PANIC");
+        Error::new(Kind::Database(error), if farewell { Outcome::Unknown } else { Outcome::RolledBack })
     }
 
     pub(crate) fn protocol(message: impl Into<String>) -> Error {
@@ -214,10 +217,10 @@ impl Error {
         self
     }
 
-    /// Tells which limit it was that passed while a reply was waited for.
-    pub(crate) fn with_limit(mut self, limit: Option<Duration>) -> Error {
-        if let Kind::Timeout(timeout @ Timeout { phase: Phase::Query, .. }) = &mut self.0.kind {
-            timeout.limit = limit;
+    /// Tells how long the limit was that passed, unless that is known already.
+    pub(crate) fn limited_to(mut self, limit: Option<Duration>) -> Error {
+        if let Kind::Timeout(Timeout { limit: unknown @ None, .. }) = &mut self.0.kind {
+            *unknown = limit;
         }
         self
     }

@@ -32,7 +32,6 @@ impl Sink<u8> for Count {
             }
         }
     }
-    fn parsed(&mut self, _: &mut u8) {}
     fn wanted(&self, token: &u8) -> bool {
         token % 5 != 0
     }

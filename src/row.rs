@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use postgres_types::FromSql;
 use serde::{Serialize, Serializer};
+use smallvec::{SmallVec, smallvec};
 
 use crate::columns::{Column, Columns};
 use crate::error::{Error, Result};
@@ -238,12 +239,12 @@ impl Field {
 /// allocation.
 pub(crate) struct RowReader {
     columns: Arc<Columns>,
-    fields: Box<[Field]>,
+    fields: SmallVec<[Field; 8]>,
 }
 
 impl RowReader {
     pub(crate) fn new(columns: Arc<Columns>) -> RowReader {
-        let fields = vec![Field::NULL; columns.len()].into();
+        let fields = smallvec![Field::NULL; columns.len()];
         RowReader { columns, fields }
     }
 

@@ -1,4 +1,4 @@
-//! A result that streams. Uses: connection, deadline, error, from_row, params, pool.
+//! A result that streams. Uses: connection, error, from_row, params, pool.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{Connection, Cursor};
-use crate::deadline::Deadline;
 use crate::error::{Error, QueryContext, Result};
 use crate::from_row::FromRow;
 use crate::params::Params;
@@ -17,6 +16,9 @@ use crate::pool::Lease;
 ///
 /// They are asked for in chunks, the next while the last is being eaten. An error is the last item. Dropping it ends the
 /// query without reading the rest, and without waiting.
+///
+/// A statement that writes (`INSERT … RETURNING`) and streams outside a transaction is committed when the iterator has
+/// returned `None`; if that fails, the last item is the error. Of one that is dropped before its end nobody is told.
 pub struct Rows<'q, T: FromRow>(State<'q, T>);
 
 #[allow(clippy::large_enum_variant, reason = "there is one of it per stream, and it is not moved about")]
@@ -63,8 +65,8 @@ impl<'q, T: FromRow> Rows<'q, T> {
     ) -> Result<Rows<'q, T>> {
         let connection = holder.connection();
         let timeout = timeout.unwrap_or(connection.timeout());
-        let cursor = Cursor::open(connection, sql, params, chunk, Deadline::after(timeout));
-        let mut cursor = cursor.map_err(|error| error.with_limit(timeout))?;
+        let cursor = Cursor::open(connection, sql, params, chunk, timeout);
+        let mut cursor = cursor.map_err(|error| error.limited_to(timeout))?;
         match T::plan(cursor.columns()) {
             Ok(plan) => {
                 Ok(Rows(State::Open(Open { holder, cursor, plan, text: sql.into(), timeout, location })))
@@ -96,9 +98,9 @@ impl<T: FromRow> Iterator for Rows<'_, T> {
                 Err(error) => {
                     let context =
                         QueryContext { sql: open.text.clone(), name: None, location: Some(open.location) };
-                    let error = error.with_limit(open.timeout);
+                    let error = error.limited_to(open.timeout).in_query(&context);
                     self.0 = State::Over;
-                    Some(Err(error.in_query(&context)))
+                    Some(Err(error))
                 }
             },
             State::Failed(_) => match std::mem::replace(&mut self.0, State::Over) {
@@ -114,8 +116,7 @@ impl<T: FromRow> FusedIterator for Rows<'_, T> {}
 
 impl<T: FromRow> Open<'_, T> {
     fn next(&mut self) -> Result<Option<T>> {
-        let timeout = self.timeout;
-        self.cursor.next::<T>(self.holder.connection(), &self.plan, || Deadline::after(timeout))
+        self.cursor.next::<T>(self.holder.connection(), &self.plan)
     }
 }
 

@@ -193,12 +193,18 @@ impl<'q, P: Params> Sql<'q, P> {
     }
 
     fn answer(&self) -> Result<Answer> {
-        let holder = self.hold()?;
-        let limit = self.timeout.unwrap_or(holder.connection().timeout());
-        let answer = holder.connection().run(self.text, &self.params, Deadline::after(limit));
-        // The connection is free for the next before anything is decoded.
-        drop(holder);
-        answer.map_err(|error| self.explain(error.with_limit(limit)))
+        let answer = match self.executor {
+            // The connection is free for the next before anything is decoded.
+            Executor::Lender(lender) => lender.pool().and_then(|pool| {
+                pool.run(self.text, &self.params, self.timeout.unwrap_or(pool.query_timeout()))
+            }),
+            Executor::Connection(connection) => {
+                let limit = self.timeout.unwrap_or(connection.timeout());
+                let answer = connection.run(self.text, &self.params, Deadline::after(limit));
+                answer.map_err(|error| error.limited_to(limit))
+            }
+        };
+        answer.map_err(|error| self.explain(error))
     }
 
     fn read<R>(&self, read: impl FnOnce(&Answer) -> Result<R>) -> Result<R> {

@@ -1,9 +1,10 @@
-//! All or nothing: a function whose statements take effect together. Uses: connection, error, params, sql.
+//! All or nothing: a function whose statements take effect together. Uses: connection, deadline, error, params, sql.
 
 use std::fmt;
 use std::panic::Location;
 
 use crate::connection::Connection;
+use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
 use crate::params::Params;
 use crate::sql::{Executor, Sql};
@@ -51,15 +52,13 @@ impl Connection {
     ///
     /// A cancel or panic inside the function rolls back, without waiting.
     pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
-        self.settle()?;
+        self.settle(Deadline::after(self.timeout()))?;
         if self.in_transaction() {
             return Err(Error::usage("this connection is in a transaction already; they do not nest"));
         }
         let rollback = RollbackOnDrop { connection: self, armed: true };
-        let began = self.simple("BEGIN");
-        if let Err(error) = began {
-            return Err(Error::commit("BEGIN failed", error.outcome()).caused_by(error));
-        }
+        // Whatever became of BEGIN, nothing inside the transaction was sent.
+        self.simple("BEGIN").map_err(|error| error.with_outcome(Outcome::NotSent))?;
         match function(&Tx { connection: self.sibling() }) {
             Ok(value) => {
                 rollback.disarm();

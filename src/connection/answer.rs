@@ -20,8 +20,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(link: Arc<Link>, statement: Arc<Statement>, reply: Bytes) -> Answer {
+    pub(crate) fn new(link: Arc<Link>, statement: Arc<Statement>, reply: Bytes) -> Answer {
         Answer { link, statement, reply }
+    }
+
+    /// The statement whose result this is.
+    pub(crate) fn statement(&self) -> &Statement {
+        &self.statement
     }
 
     /// How many rows the statement touched or returned.

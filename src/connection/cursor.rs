@@ -1,11 +1,12 @@
 //! A result read in chunks, in bounded memory. Uses: columns, connection, deadline, error, from_row, params, promise, protocol, row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Connection;
 use super::statement::Statement;
+use super::{Connection, check};
 use crate::columns::Columns;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub(crate) struct Cursor {
     at: usize,
     next: Option<Claim<Result<Reply>>>,
     closed: bool,
+    /// How long each chunk may take.
+    limit: Option<Duration>,
 }
 
 impl Cursor {
@@ -46,14 +49,16 @@ impl Cursor {
         sql: &str,
         params: &dyn Params,
         rows: u32,
-        deadline: Deadline,
+        limit: Option<Duration>,
     ) -> Result<Cursor> {
-        connection.refuse_while_streaming()?;
+        let deadline = Deadline::after(limit);
+        // Whether a transaction is open decides how the chunks are asked for.
+        connection.settle(deadline)?;
         connection.with_statement(sql, deadline, |statement| {
             if !statement.returns_rows {
                 return Err(Error::usage("the statement returns no rows: use run()"));
             }
-            Cursor::start(connection, statement, params, rows, deadline)
+            Cursor::start(connection, statement, params, rows, limit, deadline)
         })
     }
 
@@ -62,6 +67,7 @@ impl Cursor {
         statement: &Arc<Statement>,
         params: &dyn Params,
         rows: u32,
+        limit: Option<Duration>,
         deadline: Deadline,
     ) -> Result<Cursor> {
         let bare = rows > 0 && connection.link.status() == Status::Idle;
@@ -77,9 +83,10 @@ impl Cursor {
             at: 0,
             next: None,
             closed: true,
+            limit,
         };
         let exchange = if bare { encode::EXECUTE_FIRST } else { encode::EXECUTE };
-        let claim = connection.submit(exchange, deadline, None, |encoder| {
+        let claim = connection.submit(exchange, deadline, |encoder| {
             encoder.bind(&cursor.portal, &cursor.statement.name, &cursor.statement.params, params)?;
             encoder.execute(&cursor.portal, rows)?;
             if bare {
@@ -93,20 +100,15 @@ impl Cursor {
         connection.streaming.set(bare);
         // From here on whatever fails, a cancel included, must close the cursor.
         let mut guard = CloseOnDrop { cursor: Some(cursor), connection };
-        let reply = connection.wait(claim, deadline)?;
+        let reply = connection.wait(claim)?;
         if let Some(cursor) = &mut guard.cursor {
-            cursor.receive(connection, reply, deadline)?;
+            cursor.receive(connection, reply)?;
         }
         guard.cursor.take().ok_or_else(|| Error::usage("the cursor is closed"))
     }
 
     /// The next row; waits for the next chunk if need be.
-    pub(crate) fn next<T: FromRow>(
-        &mut self,
-        connection: &Connection,
-        plan: &T::Plan,
-        deadline: impl Fn() -> Deadline,
-    ) -> Result<Option<T>> {
+    pub(crate) fn next<T: FromRow>(&mut self, connection: &Connection, plan: &T::Plan) -> Result<Option<T>> {
         loop {
             let mut messages = Messages::resume(&self.chunk, self.at);
             let row = messages.by_ref().find(|(tag, _)| *tag == b'D');
@@ -116,12 +118,11 @@ impl Cursor {
                 return T::from_row(plan, &row).map(Some);
             }
             let Some(claim) = self.next.take() else {
-                self.close(connection);
+                self.finish(connection)?;
                 return Ok(None);
             };
-            let deadline = deadline();
-            let reply = connection.wait(claim, deadline)?;
-            self.receive(connection, reply, deadline)?;
+            let reply = connection.wait(claim)?;
+            self.receive(connection, reply)?;
         }
     }
 
@@ -130,14 +131,14 @@ impl Cursor {
     }
 
     /// Takes a chunk and asks for the one behind it.
-    fn receive(&mut self, connection: &Connection, reply: Reply, deadline: Deadline) -> Result<()> {
-        connection.check(&reply)?;
+    fn receive(&mut self, connection: &Connection, reply: Reply) -> Result<()> {
+        check(&reply)?;
         let suspended = Messages::new(&reply.bytes).any(|(tag, _)| tag == b's');
         self.chunk = reply.bytes;
         self.at = 0;
         if suspended {
             let exchange = if self.bare { encode::EXECUTE_NEXT } else { encode::EXECUTE_NEXT_AND_SYNC };
-            let claim = connection.submit(exchange, deadline, None, |encoder| {
+            let claim = connection.submit(exchange, Deadline::after(self.limit), |encoder| {
                 encoder.execute(&self.portal, self.rows)?;
                 if self.bare {
                     encoder.flush()
@@ -149,6 +150,19 @@ impl Cursor {
             self.next = Some(claim);
         }
         Ok(())
+    }
+
+    /// Ends it after the last row. Without a transaction the statement commits only now, at the Sync, and that may fail:
+    /// a deferred constraint, a serialization failure, a lost connection.
+    fn finish(&mut self, connection: &Connection) -> Result<()> {
+        if !self.bare || self.closed {
+            self.close(connection);
+            return Ok(());
+        }
+        self.closed = true;
+        connection.streaming.set(false);
+        let reply = connection.sync(Deadline::after(self.limit))?;
+        check(&reply)
     }
 
     /// Ends the portal without reading the rest; does not wait.

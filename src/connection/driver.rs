@@ -1,4 +1,4 @@
-//! The one coroutine that touches the socket. Uses: coro, deadline, error, link, net, protocol.
+//! The one coroutine that touches the socket. Uses: deadline, error, link, net, protocol.
 //!
 //! It is never cancelled (its handle goes nowhere) and waits only in `Socket::wait`. It writes what callers queued,
 //! reads what the server sends, and so notices the end of an idle connection before anybody borrows it.
@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-use super::link::{Link, Order};
-use crate::coro::Waiter;
+use super::link::{Link, Order, Over};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome};
 use crate::net::{Ready, TURN};
@@ -35,11 +34,11 @@ pub(super) fn drive(link: &Arc<Link>, input: BytesMut) {
         writing_room: 0,
         sent: 0,
         chunk: vec![0; READ],
-        woken: Vec::new(),
+        over: Over::default(),
         ready: Ready { readable: true, writable: true, hung_up: false },
         stuck: None,
         broken: None,
-        turn: Instant::now(),
+        turn: None,
     };
     let error = driver.run();
     link.die(error, driver.sent);
@@ -59,15 +58,15 @@ struct Driver<'l> {
     /// Bytes that the kernel has taken.
     sent: u64,
     chunk: Vec<u8>,
-    woken: Vec<Waiter>,
+    over: Over,
     /// What the socket is ready for: events come once per change (epoll's edge-triggered mode).
     ready: Ready,
     /// The kernel has taken nothing since `WRITE_LIMIT` before this.
     stuck: Option<Deadline>,
     /// Writing failed: the server may have said why before it closed, so what it sent is read to the end.
     broken: Option<io::Error>,
-    /// When it last gave others a turn.
-    turn: Instant,
+    /// Since when it has read without finding the socket empty.
+    turn: Option<Instant>,
 }
 
 impl Driver<'_> {
@@ -79,6 +78,12 @@ impl Driver<'_> {
             return error;
         }
         loop {
+            // Before the output is taken: a caller whose reply is read here may have the next request ready by then.
+            if self.ready.readable
+                && let Err(error) = self.read()
+            {
+                return error;
+            }
             let order = self.link.take_output(&mut self.writing);
             self.writing_room = self.writing_room.max(self.writing.capacity());
             if order == Order::Leave {
@@ -91,12 +96,10 @@ impl Driver<'_> {
                 return Error::closed("the connection was closed by this program", Outcome::NotSent);
             }
             if self.ready.readable {
-                if let Err(error) = self.read() {
-                    return error;
-                }
-                if self.ready.readable && self.turn.elapsed() > TURN {
+                let now = Instant::now();
+                if now - *self.turn.get_or_insert(now) > TURN {
                     self.ready = self.ready.and(self.link.socket.give_way());
-                    self.turn = Instant::now();
+                    self.turn = None;
                 }
                 continue;
             }
@@ -109,7 +112,7 @@ impl Driver<'_> {
                 self.shrink();
             }
             self.ready = self.ready.and(self.link.socket.wait());
-            self.turn = Instant::now();
+            self.turn = None;
         }
     }
 
@@ -165,8 +168,8 @@ impl Driver<'_> {
     }
 
     fn feed(&mut self) -> Result<(), Error> {
-        let result = self.link.feed(&mut self.input, &mut self.woken);
-        self.woken.drain(..).for_each(|waiter| waiter.wake());
+        let result = self.link.feed(&mut self.input, &mut self.over);
+        self.over.tell();
         result
     }
 
@@ -196,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::connection::{Connection, Types, open};
+    use crate::connection::{Connection, Knowledge, open};
 
     /// Reliability cases 12 and 34: no query timeout ends this, and the callers must not wait for ever.
     #[test]
@@ -213,7 +216,7 @@ mod tests {
         });
         let config = Config::new().host("127.0.0.1").port(port).user("me");
         let (report, reported) = mpsc::channel();
-        open(Arc::new(config), Types::new(), move |result| report.send(result).expect("it is waited for"))
+        open(Arc::new(config), Knowledge::new(8), move |result| report.send(result).expect("it is waited for"))
             .expect("a coroutine");
         let link = reported.recv().expect("a report").expect("a connection");
         let connection = Connection::new(link, None);

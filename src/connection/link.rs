@@ -3,14 +3,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
+use super::Stale;
+use super::plan::{Knowledge, Plan};
 use super::statement::Statements;
-use super::types::Types;
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
@@ -19,7 +20,7 @@ use crate::net::Socket;
 use crate::promise::{Claim, Promise, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::encode::{self, Encoder};
-use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
+use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status, Step};
 use crate::protocol::{decode, session};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
@@ -28,7 +29,7 @@ pub(crate) struct Link {
     /// Wakes the driver.
     waker: WaitIoWaker,
     pub(crate) entered: Entered,
-    pub(crate) types: Arc<Types>,
+    pub(crate) knowledge: Arc<Knowledge>,
     /// The longest message either way, in bytes.
     limit: usize,
     state: Mutex<State>,
@@ -36,6 +37,9 @@ pub(crate) struct Link {
     observer: OnceLock<Observer>,
     portals: AtomicU64,
 }
+
+/// How long the reply of an errand may take to come after its caller has given up.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Whoever lends a connection wants to know when it dies, and why.
 pub(crate) type Observer = Box<dyn Fn(&Error) + Send + Sync>;
@@ -53,6 +57,8 @@ pub(super) struct State {
     clean_up: Option<CleanUp>,
     /// The driver waits for the kernel to take bytes, until then.
     write_deadline: Deadline,
+    /// The server broke the protocol or said farewell: it will be dead in a moment.
+    doomed: bool,
     dead: Option<Error>,
 }
 
@@ -64,19 +70,86 @@ struct CleanUp {
 
 /// What a caller files with its request.
 pub(super) struct Ticket {
-    /// Where the reply goes; nobody wants it if none.
-    slot: Option<Promise<Result<Reply>>>,
+    asker: Asker,
     deadline: Deadline,
-    /// The statement that the request parses, to be closed if its owner gives up.
-    statement: Option<String>,
-    parsed: bool,
+    /// For an errand whose caller has given up: until when its reply must have come.
+    drain: Option<Deadline>,
+}
+
+/// Where a reply goes.
+enum Asker {
+    /// It is thrown away.
+    Nobody,
+    Caller(Promise<Result<Reply>>),
+    Errand(Arc<dyn Errand>),
+}
+
+/// A request that owns the connection it is on: when its reply is there, the connection goes back. Nobody else would
+/// bring it back, so its clean-up has begun when its caller has given up.
+pub(crate) trait Errand: Send + Sync {
+    /// Whether its caller still waits.
+    fn is_wanted(&self) -> bool;
+    /// Its deadline has passed: whom to wake.
+    fn expire(&self) -> Option<Waiter>;
+    /// It is over. Called without locks; must not wait.
+    fn finish(self: Arc<Self>, reply: Result<Reply>);
+}
+
+/// What was sent for an errand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Request,
+    Question,
+}
+
+impl Ticket {
+    const NOBODYS: Ticket = Ticket { asker: Asker::Nobody, deadline: Deadline::NEVER, drain: None };
+
+    fn is_wanted(&self) -> bool {
+        match &self.asker {
+            Asker::Nobody => false,
+            Asker::Caller(promise) => promise.is_wanted(),
+            Asker::Errand(errand) => errand.is_wanted(),
+        }
+    }
+
+    fn expire(&self) -> Option<Waiter> {
+        match &self.asker {
+            Asker::Nobody => None,
+            Asker::Caller(promise) => promise.expire(),
+            Asker::Errand(errand) => errand.expire(),
+        }
+    }
+}
+
+/// What is to be done for those whose requests are over, once no lock is held.
+#[derive(Default)]
+pub(super) struct Over {
+    woken: Vec<Waiter>,
+    errands: Vec<(Arc<dyn Errand>, Result<Reply>)>,
+}
+
+impl Over {
+    fn add(&mut self, asker: Asker, reply: Result<Reply>) {
+        match asker {
+            Asker::Nobody => {}
+            Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
+            Asker::Errand(errand) => self.errands.push((errand, reply)),
+        }
+    }
+
+    /// Errands first: they make the next request ready.
+    pub(super) fn tell(&mut self) {
+        self.errands.drain(..).for_each(|(errand, reply)| errand.finish(reply));
+        self.woken.drain(..).for_each(|waiter| waiter.wake());
+    }
 }
 
 impl Link {
     pub(crate) fn new(
         socket: Socket,
         entered: Entered,
-        types: Arc<Types>,
+        knowledge: Arc<Knowledge>,
         limit: usize,
         statement_capacity: usize,
     ) -> Arc<Link> {
@@ -84,7 +157,7 @@ impl Link {
             waker: socket.waker(),
             socket,
             entered,
-            types,
+            knowledge,
             limit,
             state: Mutex::new(State {
                 session: Session::new(limit),
@@ -94,6 +167,7 @@ impl Link {
                 ending: None,
                 clean_up: None,
                 write_deadline: Deadline::NEVER,
+                doomed: false,
                 dead: None,
             }),
             observer: OnceLock::new(),
@@ -129,6 +203,12 @@ impl Link {
         self.state.lock().session.is_waiting()
     }
 
+    /// Whether replies are outstanding that nobody waits for: they may change the status.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        let state = self.state.lock();
+        state.session.waiting().any(|ticket| !ticket.is_wanted())
+    }
+
     /// Why it died, if it has.
     pub(crate) fn death(&self) -> Option<Error> {
         self.state.lock().dead.as_ref().map(Error::duplicate)
@@ -137,7 +217,7 @@ impl Link {
     /// Whether it may be lent: alive, idle outside a transaction, nothing outstanding.
     pub(crate) fn fitness(&self) -> Fitness {
         let state = self.state.lock();
-        if state.dead.is_some() || state.ending.is_some() {
+        if state.doomed || state.dead.is_some() || state.ending.is_some() {
             Fitness::Broken
         } else if state.session.is_quiet() && state.session.status() == Status::Idle {
             Fitness::Clean
@@ -156,18 +236,61 @@ impl Link {
         bytes: &[u8],
         exchange: Exchange,
         deadline: Deadline,
-        statement: Option<String>,
     ) -> Result<Claim<Result<Reply>>> {
         let (slot, claim) = promise();
-        self.post(bytes, exchange, Ticket { slot: Some(slot), deadline, statement, parsed: false })?;
+        self.post(bytes, exchange, Ticket { asker: Asker::Caller(slot), deadline, drain: None })?;
         Ok(claim)
+    }
+
+    /// Sends an errand's request if this session has parsed the plan, else the question how the server describes it:
+    /// then the errand must look at the answer before it sends its request. `sending` hears which, before it is sent: the
+    /// answer may be there before this returns.
+    pub(crate) fn send(
+        &self,
+        plan: &Plan,
+        request: &[u8],
+        deadline: Deadline,
+        errand: Arc<dyn Errand>,
+        sending: impl FnOnce(Sent),
+    ) -> Result<()> {
+        let ticket = Ticket { asker: Asker::Errand(errand), deadline, drain: None };
+        let unmet = self.with_statements(|statements| statements.greet(plan, &self.knowledge.plans));
+        let Some(closes) = unmet else {
+            sending(Sent::Request);
+            return self.post(request, encode::EXECUTE, ticket);
+        };
+        sending(Sent::Question);
+        let mut question = BytesMut::with_capacity(plan.sql.len() + 64);
+        let mut encoder = Encoder::new(&mut question, usize::MAX);
+        for name in &closes {
+            encoder.close_statement(name)?;
+        }
+        encoder.parse(&plan.statement.name, &plan.sql, &plan.types)?;
+        encoder.describe_statement(&plan.statement.name)?;
+        encoder.sync();
+        drop(encoder);
+        let mut steps = vec![Step::Close; closes.len()];
+        steps.extend([Step::Parse, Step::Describe, Step::Sync]);
+        self.post(&question, Exchange::new(&steps), ticket)
+    }
+
+    /// The session has parsed the plan, and describes it as the plan says.
+    pub(crate) fn meet(&self, plan: &Plan) {
+        self.with_statements(|statements| statements.meet(plan));
+    }
+
+    /// What this session knows of a plan is not so, or may not be.
+    pub(crate) fn forget(&self, plan: &Plan, stale: Stale) {
+        self.with_statements(|statements| match stale {
+            Stale::Session => statements.forget_plans(),
+            Stale::Plan => statements.forget_plan(plan),
+        });
     }
 
     /// Queues a request whose reply nobody waits for. Does not wait: may be called in `Drop`.
     pub(super) fn post_and_forget(&self, bytes: &[u8], exchange: Exchange) {
-        let ticket = Ticket { slot: None, deadline: Deadline::NEVER, statement: None, parsed: false };
         // Dead, or passed over: there is nothing left to be done on that session.
-        let _ = self.post(bytes, exchange, ticket);
+        let _ = self.post(bytes, exchange, Ticket::NOBODYS);
     }
 
     fn post(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
@@ -181,7 +304,9 @@ impl Link {
         if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
             drop(state);
             let skipped = Reply { bytes: bytes::Bytes::new(), end: session::End::Skipped };
-            ticket.slot.and_then(|slot| slot.keep(Ok(skipped))).inspect(Waiter::wake);
+            let mut over = Over::default();
+            over.add(ticket.asker, Ok(skipped));
+            over.tell();
             return Ok(());
         }
         let asleep = !std::mem::replace(&mut state.signalled, true);
@@ -229,7 +354,7 @@ impl Link {
 
     /// The end: everybody who waits is told, each with whether its request had left.
     pub(super) fn die(&self, error: Error, sent: u64) {
-        let mut woken = Vec::new();
+        let mut over = Over::default();
         {
             let mut state = self.state.lock();
             if state.dead.is_some() {
@@ -243,12 +368,12 @@ impl Link {
                     "the connection was lost before the statement was sent"
                 };
                 let lost = Error::closed(message, outcome).caused_by(error.duplicate());
-                woken.extend(ticket.slot.and_then(|slot| slot.keep(Err(lost))));
+                over.add(ticket.asker, Err(lost));
             }
             state.dead = Some(error.duplicate());
         }
         self.socket.shut_down();
-        woken.iter().for_each(Waiter::wake);
+        over.tell();
         if let Some(observer) = self.observer.get() {
             observer(&error);
         }
@@ -275,12 +400,14 @@ impl Link {
     }
 
     /// For the driver: feeds what has arrived.
-    pub(super) fn feed(&self, input: &mut BytesMut, woken: &mut Vec<Waiter>) -> Result<(), Error> {
+    pub(super) fn feed(&self, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
         let result = {
             let mut state = self.state.lock();
-            let State { session, statements, .. } = &mut *state;
-            session.feed(input, &mut Filing { statements, woken, notices: &mut notices })
+            let result = state.session.feed(input, &mut Filing { over, notices: &mut notices });
+            // Whoever got its reply must not hand on a connection whose driver is about to leave it.
+            state.doomed = result.is_err();
+            result
         };
         notices.log();
         result.map_err(|fatal| match fatal {
@@ -326,7 +453,7 @@ impl State {
         if self.session.is_waiting() {
             return None;
         }
-        let ticket = Ticket { slot: None, deadline: Deadline::NEVER, statement: None, parsed: false };
+        let ticket = Ticket::NOBODYS;
         if self.session.is_unsynced() {
             let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
         } else if self.session.status() == Status::Idle {
@@ -345,24 +472,26 @@ impl Sweep for Link {
     fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
         let mut woken = Vec::new();
         let mut next = Deadline::NEVER;
+        let mut drained = Deadline::NEVER;
         let overdue = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
             if state.dead.is_some() {
                 return Deadline::NEVER;
             }
-            for ticket in state.session.waiting() {
-                match &ticket.slot {
-                    Some(slot) if slot.is_wanted() => {
-                        if ticket.deadline.passed(now) {
-                            woken.extend(slot.expire());
-                        } else {
-                            next = next.min(ticket.deadline);
-                        }
-                    }
-                    _ => {}
+            for ticket in state.session.waiting_mut() {
+                if ticket.is_wanted() && ticket.deadline.passed(now) {
+                    woken.extend(ticket.expire());
+                }
+                if ticket.is_wanted() {
+                    next = next.min(ticket.deadline);
+                } else if let Asker::Errand(_) = ticket.asker {
+                    // Its caller has given up, and nobody holds a lease whose return would begin a clean-up.
+                    let deadline = *ticket.drain.get_or_insert_with(|| Deadline::at(Some(now + DRAIN)));
+                    drained = drained.min(deadline);
                 }
             }
             let limits = [
+                (drained, "its reply was given up and took too long to come"),
                 (state.write_deadline, "the server took no bytes for too long"),
                 (
                     state.clean_up.as_ref().map_or(Deadline::NEVER, |c| c.deadline),
@@ -387,29 +516,17 @@ impl Sweep for Link {
 
 /// Takes what a feed brings forth.
 struct Filing<'f> {
-    statements: &'f mut Statements,
-    woken: &'f mut Vec<Waiter>,
+    over: &'f mut Over,
     notices: &'f mut Notices,
 }
 
 impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
-        let wanted = ticket.slot.as_ref().is_some_and(|slot| slot.is_wanted());
-        if ticket.parsed
-            && !(wanted && reply.end == session::End::Complete)
-            && let Some(name) = ticket.statement
-        {
-            self.statements.orphan(name);
-        }
-        self.woken.extend(ticket.slot.and_then(|slot| slot.keep(Ok(reply))));
-    }
-
-    fn parsed(&mut self, ticket: &mut Ticket) {
-        ticket.parsed = true;
+        self.over.add(ticket.asker, Ok(reply));
     }
 
     fn wanted(&self, ticket: &Ticket) -> bool {
-        ticket.slot.as_ref().is_some_and(|slot| slot.is_wanted())
+        ticket.is_wanted()
     }
 
     fn notice(&mut self, body: &[u8]) {

@@ -5,6 +5,7 @@ mod cursor;
 mod driver;
 mod link;
 mod open;
+mod plan;
 mod statement;
 mod types;
 
@@ -19,10 +20,10 @@ use postgres_types::{Oid, Type};
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::{CHUNK, Cursor};
-pub(crate) use link::{Fitness, Link};
+pub(crate) use link::{Errand, Fitness, Link, Sent};
 pub(crate) use open::open;
+pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
-pub(crate) use types::Types;
 
 use crate::columns::{Column, Columns};
 use crate::deadline::Deadline;
@@ -61,6 +62,9 @@ pub struct Connection {
     _not_sync: PhantomData<Cell<()>>,
 }
 
+/// Room for a usual request, made at once instead of bit by bit.
+const USUAL: usize = 256;
+
 /// A scratch buffer that grew beyond this is not kept.
 const KEEP: usize = 8 * 1024;
 
@@ -82,15 +86,22 @@ impl Connection {
     }
 
     /// Waits until the replies that nobody waited for have come, so that the status is the present one.
-    pub(crate) fn settle(&self) -> Result<()> {
+    pub(crate) fn settle(&self, deadline: Deadline) -> Result<()> {
         self.refuse_while_streaming()?;
-        if self.link.is_waiting() {
-            self.ask(encode::SYNC, Deadline::after(self.timeout), |encoder| {
-                encoder.sync();
-                Ok(())
-            })?;
+        if self.link.is_unsettled() {
+            // Whatever goes wrong, nothing of what comes next was sent.
+            let settled = self.sync(deadline);
+            settled.map_err(|error| error.limited_to(self.timeout).with_outcome(Outcome::NotSent))?;
         }
         Ok(())
+    }
+
+    /// Sends a Sync and waits for its answer.
+    fn sync(&self, deadline: Deadline) -> Result<Reply> {
+        self.ask(encode::SYNC, deadline, |encoder| {
+            encoder.sync();
+            Ok(())
+        })
     }
 
     /// Asks for a rollback and does not wait for it.
@@ -140,8 +151,9 @@ impl Connection {
     pub(crate) fn simple(&self, text: &str) -> Result<String> {
         self.refuse_while_streaming()?;
         let deadline = Deadline::after(self.timeout);
-        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text))?;
-        self.check(&reply)?;
+        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
+        let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
+        check(&reply)?;
         let tag = Messages::new(&reply.bytes).filter(|(tag, _)| *tag == b'C').last();
         Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
     }
@@ -156,7 +168,7 @@ impl Connection {
                 encoder.sync();
                 Ok(())
             })?;
-            self.check(&reply)?;
+            check(&reply)?;
             Ok(Answer::new(self.link.clone(), statement.clone(), reply.bytes))
         })
     }
@@ -176,7 +188,7 @@ impl Connection {
             None => self.prepare(sql, deadline)?,
         };
         match act(&statement) {
-            Err(error) if is_stale(&error) => {
+            Err(error) if stale(&error).is_some() => {
                 self.link.with_statements(|statements| statements.forget(sql));
                 if fresh || self.in_transaction() {
                     return Err(error);
@@ -190,10 +202,11 @@ impl Connection {
     /// Parses and describes a statement, and remembers it.
     fn prepare(&self, sql: &str, deadline: Deadline) -> Result<Arc<Statement>> {
         let (name, closes) = self.link.with_statements(|statements| statements.begin());
-        let mut steps = vec![Step::Close; closes.len()];
+        let mut orphans = Orphans { link: &self.link, names: closes };
+        let mut steps = vec![Step::Close; orphans.names.len()];
         steps.extend([Step::Parse, Step::Describe, Step::Sync]);
-        let claim = self.submit(Exchange::new(&steps), deadline, Some(name.clone()), |encoder| {
-            for close in &closes {
+        let claim = self.submit(Exchange::new(&steps), deadline, |encoder| {
+            for close in &orphans.names {
                 encoder.close_statement(close)?;
             }
             encoder.parse(&name, sql, &[])?;
@@ -201,20 +214,14 @@ impl Connection {
             encoder.sync();
             Ok(())
         })?;
-        let reply = self.wait(claim, deadline)?;
-        self.check(&reply)?;
-        let described = self.describe(name.clone(), &reply, deadline);
-        match described {
-            Ok(statement) => {
-                let statement = Arc::new(statement);
-                self.link.with_statements(|statements| statements.insert(sql, statement.clone()));
-                Ok(statement)
-            }
-            Err(error) => {
-                self.link.with_statements(|statements| statements.orphan(name));
-                Err(error)
-            }
-        }
+        // Those are closed; from here on the server may know the new one.
+        orphans.names = vec![name.clone()];
+        let reply = self.wait(claim)?;
+        check(&reply)?;
+        let statement = Arc::new(self.describe(name, &reply, deadline)?);
+        orphans.names.clear();
+        self.link.with_statements(|statements| statements.insert(sql, statement.clone()));
+        Ok(statement)
     }
 
     fn describe(&self, name: String, reply: &Reply, deadline: Deadline) -> Result<Statement> {
@@ -243,7 +250,7 @@ impl Connection {
     /// from question to question until our stack is used up.
     fn resolve(&self, oid: Oid, deadline: Deadline) -> Result<Type> {
         if self.resolving.replace(true) {
-            return Ok(self.link.types.known_or_unknown(oid));
+            return Ok(self.link.knowledge.types.known_or_unknown(oid));
         }
         /// Also if the caller is cancelled meanwhile.
         struct Resolved<'c>(&'c Cell<bool>);
@@ -253,7 +260,7 @@ impl Connection {
             }
         }
         let _resolved = Resolved(&self.resolving);
-        self.link.types.resolve(self, oid, deadline)
+        self.link.knowledge.types.resolve(self, oid, deadline)
     }
 
     /// Sends a request and waits for its reply.
@@ -263,50 +270,37 @@ impl Connection {
         deadline: Deadline,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Reply> {
-        let claim = self.submit(exchange, deadline, None, encode)?;
-        self.wait(claim, deadline)
+        let claim = self.submit(exchange, deadline, encode)?;
+        self.wait(claim)
     }
 
     fn submit(
         &self,
         exchange: Exchange,
         deadline: Deadline,
-        statement: Option<String>,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Claim<Result<Reply>>> {
         let mut scratch = self.scratch.take();
         scratch.clear();
+        scratch.reserve(USUAL);
         // User code encodes values here: no lock is held.
         encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
-        let claim = self.link.submit(&scratch, exchange, deadline, statement);
+        let claim = self.link.submit(&scratch, exchange, deadline);
         if scratch.capacity() <= KEEP {
             self.scratch.set(scratch);
         }
         claim
     }
 
-    fn wait(&self, claim: Claim<Result<Reply>>, deadline: Deadline) -> Result<Reply> {
+    fn wait(&self, claim: Claim<Result<Reply>>) -> Result<Reply> {
         match claim.wait() {
             Waited::Value(reply) => reply,
             Waited::Overdue => {
-                debug_assert!(!deadline.is_never(), "only deadlines expire");
                 let detail =
                     "the statement was sent and may still take effect; its reply will be thrown away";
-                Err(Error::timeout(Phase::Query, self.timeout, detail, Outcome::Unknown))
+                // How long the limit was is known to whoever made a deadline of it.
+                Err(Error::timeout(Phase::Query, None, detail, Outcome::Unknown))
             }
-        }
-    }
-
-    /// The error that a reply brought, if it did.
-    fn check(&self, reply: &Reply) -> Result<()> {
-        match reply.end {
-            End::Complete => Ok(()),
-            End::Failed => Err(decode::reply_error(&reply.bytes)),
-            End::Copy => {
-                Err(Error::usage("COPY from or to the client cannot be run as a query: it was stopped"))
-            }
-            End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
-                .with_outcome(Outcome::RolledBack)),
         }
     }
 
@@ -335,12 +329,54 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// The server does not know the statement (26000), or its plan would return other columns than it did (0A000, and
-/// only from this routine: the code alone is too wide).
-fn is_stale(error: &Error) -> bool {
-    error.db_error().is_some_and(|error| match error.code() {
-        "26000" => true,
-        "0A000" => error.routine() == Some("RevalidateCachedQuery"),
-        _ => false,
-    })
+/// Statements that the server may know and that nobody remembers: closed with the next one that is prepared. In a guard,
+/// because a cancel may hit at any wait.
+struct Orphans<'c> {
+    link: &'c Link,
+    names: Vec<String>,
+}
+
+impl Drop for Orphans<'_> {
+    fn drop(&mut self) {
+        self.link.with_statements(|statements| self.names.drain(..).for_each(|name| statements.orphan(name)));
+    }
+}
+
+/// The error that a reply brought, if it did.
+pub(crate) fn check(reply: &Reply) -> Result<()> {
+    match reply.end {
+        End::Complete => Ok(()),
+        End::Failed => Err(decode::reply_error(&reply.bytes)),
+        End::Copy => {
+            // One from the client was refused, and failed; one to the client ran, and its data was thrown away.
+            let failed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'E');
+            let outcome = if failed { Outcome::RolledBack } else { Outcome::Done };
+            let message = "COPY from or to the client cannot be run as a query: its data went nowhere";
+            Err(Error::usage(message).with_outcome(outcome))
+        }
+        End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
+            .with_outcome(Outcome::RolledBack)),
+    }
+}
+
+/// Whether a statement must be prepared again, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stale {
+    /// This session has forgotten it (26000).
+    Session,
+    /// Its plan would return other columns than it did, on any session.
+    Plan,
+}
+
+/// What a failure says of the statement: 26000; 0A000, and only from this routine (the code alone is too wide); or a type
+/// in it is gone.
+pub(crate) fn stale(error: &Error) -> Option<Stale> {
+    let error = error.db_error()?;
+    match error.code() {
+        "26000" => Some(Stale::Session),
+        "0A000" if error.routine() == Some("RevalidateCachedQuery") => Some(Stale::Plan),
+        // A type it mentions was dropped. Messages of internal errors are not translated.
+        "XX000" if error.message().starts_with("cache lookup failed") => Some(Stale::Plan),
+        _ => None,
+    }
 }

@@ -1,5 +1,5 @@
 //! Opening a connection: every address in turn, start-up, authentication; then its coroutine drives it.
-//! Uses: config, coro, deadline, driver, error, keeper, link, net, off_thread, protocol, types.
+//! Uses: config, coro, deadline, driver, error, keeper, link, net, off_thread, plan, protocol.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 
 use super::driver;
 use super::link::Link;
-use super::types::Types;
+use super::plan::Knowledge;
 use crate::config::{Config, Host, Target};
 use crate::coro;
 use crate::deadline::Deadline;
@@ -31,10 +31,10 @@ const OLDEST_SERVER: u32 = 13;
 /// Nobody waits for the connect itself: `report` hears of it, and must not wait.
 pub(crate) fn open(
     config: Arc<Config>,
-    types: Arc<Types>,
+    knowledge: Arc<Knowledge>,
     report: impl FnOnce(Result<Arc<Link>>) + Send + 'static,
 ) -> io::Result<()> {
-    coro::spawn_named("maypole driver", STACK, move || match enter(&config, types) {
+    coro::spawn_named("maypole driver", STACK, move || match enter(&config, knowledge) {
         Ok((link, input)) => {
             report(Ok(link.clone()));
             driver::drive(&link, input);
@@ -46,7 +46,7 @@ pub(crate) fn open(
     Ok(())
 }
 
-fn enter(config: &Config, types: Arc<Types>) -> Result<(Arc<Link>, BytesMut)> {
+fn enter(config: &Config, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, BytesMut)> {
     let deadline = Deadline::after(config.get_connect_timeout());
     let targets = config.targets()?;
     let count = targets.len();
@@ -58,7 +58,7 @@ fn enter(config: &Config, types: Arc<Types>) -> Result<(Arc<Link>, BytesMut)> {
         match found.and_then(|addresses| enter_any(&endpoint, &addresses, config, share)) {
             Ok((socket, entered, input)) => {
                 let capacity = config.get_statement_cache_capacity();
-                let link = Link::new(socket, entered, types, config.get_max_message_size(), capacity);
+                let link = Link::new(socket, entered, knowledge, config.get_max_message_size(), capacity);
                 return Ok((link, input));
             }
             Err(error) => last = error,

@@ -1,14 +1,15 @@
-//! Prepared statements of one session. Uses: columns.
+//! Prepared statements of one session. Uses: columns, plan.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use postgres_types::Type;
+use rustc_hash::FxHashMap;
 
+use super::plan::{Plan, Plans};
 use crate::columns::Columns;
 
 /// A statement that the server has parsed for this session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Statement {
     pub(crate) name: String,
     pub(crate) params: Vec<Type>,
@@ -22,13 +23,36 @@ pub(crate) struct Statement {
 /// A statement is remembered from its ParseComplete on and survives a rollback, as it does on the server. Names
 /// are never used twice, so a name that is closed late cannot hit a newer statement.
 pub(crate) struct Statements {
-    known: HashMap<Arc<str>, Known>,
+    known: FxHashMap<Arc<str>, Known>,
     capacity: usize,
     /// Counts uses, for the least recent.
     uses: u64,
     names: u64,
     /// Known to the server and no longer to us.
-    to_close: Vec<String>,
+    to_close: Vec<Closing>,
+    /// The plans of the pool that the session has parsed.
+    plans: FxHashMap<usize, String>,
+    /// How many retired plans it has heard of.
+    retired_seen: usize,
+}
+
+/// A name that is to be closed, once nobody uses its statement: a stream may still be reading, and a `ToSql` that
+/// queries the same connection may have pushed out the statement that it is being encoded for.
+struct Closing {
+    name: String,
+    statement: Option<Arc<Statement>>,
+}
+
+impl Closing {
+    fn is_due(&self) -> bool {
+        self.statement.as_ref().is_none_or(|statement| Arc::strong_count(statement) == 1)
+    }
+}
+
+impl From<Arc<Statement>> for Closing {
+    fn from(statement: Arc<Statement>) -> Closing {
+        Closing { name: statement.name.clone(), statement: Some(statement) }
+    }
 }
 
 struct Known {
@@ -41,7 +65,15 @@ pub(crate) const CLOSES: usize = 4;
 
 impl Statements {
     pub(crate) fn new(capacity: usize) -> Statements {
-        Statements { known: HashMap::new(), capacity, uses: 0, names: 0, to_close: Vec::new() }
+        Statements {
+            known: FxHashMap::default(),
+            capacity,
+            uses: 0,
+            names: 0,
+            to_close: Vec::new(),
+            plans: FxHashMap::default(),
+            retired_seen: 0,
+        }
     }
 
     pub(crate) fn get(&mut self, sql: &str) -> Option<Arc<Statement>> {
@@ -56,36 +88,63 @@ impl Statements {
         while !self.known.is_empty() && self.known.len() >= self.capacity {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(sql, _)| sql.clone());
             if let Some(known) = oldest.and_then(|sql| self.known.remove(&sql)) {
-                self.to_close.push(known.statement.name.clone());
+                self.to_close.push(known.statement.into());
             }
         }
         self.names += 1;
-        let closes = self.to_close.len().min(CLOSES);
-        (format!("s{}", self.names), self.to_close.drain(..closes).collect())
+        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES);
+        (format!("s{}", self.names), due.map(|closing| closing.name).collect())
+    }
+
+    /// `None` if the session has parsed this plan; else the names to close in the exchange that parses it.
+    pub(crate) fn greet(&mut self, plan: &Plan, plans: &Plans) -> Option<Vec<String>> {
+        if self.plans.contains_key(&plan.number) {
+            return None;
+        }
+        for retired in plans.retired_since(&mut self.retired_seen) {
+            self.forget_plan(&retired);
+        }
+        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES);
+        Some(due.map(|closing| closing.name).collect())
+    }
+
+    /// The session has parsed it.
+    pub(crate) fn meet(&mut self, plan: &Plan) {
+        self.plans.insert(plan.number, plan.statement.name.clone());
+    }
+
+    /// It does not fit any more: it is closed with the next one that is parsed.
+    pub(crate) fn forget_plan(&mut self, plan: &Plan) {
+        self.to_close.extend(self.plans.remove(&plan.number).map(|name| Closing { name, statement: None }));
+    }
+
+    /// The session has forgotten what it had parsed.
+    pub(crate) fn forget_plans(&mut self) {
+        self.plans.clear();
     }
 
     /// Remembers it.
     pub(crate) fn insert(&mut self, sql: &str, statement: Arc<Statement>) {
         if self.capacity == 0 {
-            self.to_close.push(statement.name.clone());
+            self.to_close.push(statement.into());
             return;
         }
         self.uses += 1;
         let replaced = self.known.insert(sql.into(), Known { statement, used: self.uses });
-        self.to_close.extend(replaced.map(|known| known.statement.name.clone()));
+        self.to_close.extend(replaced.map(|known| known.statement.into()));
     }
 
     /// Forgets it: the server knows it no more, or its plan does not fit any longer.
     pub(crate) fn forget(&mut self, sql: &str) {
         if let Some(known) = self.known.remove(sql) {
             // To close a statement that is not there is no error.
-            self.to_close.push(known.statement.name.clone());
+            self.to_close.push(known.statement.into());
         }
     }
 
-    /// The server parsed this and nobody remembers it.
+    /// The server may know this, and nobody remembers it. To close one that is not there is no error.
     pub(crate) fn orphan(&mut self, name: String) {
-        self.to_close.push(name);
+        self.to_close.push(Closing { name, statement: None });
     }
 }
 
@@ -115,6 +174,18 @@ mod tests {
         assert_eq!((name.as_str(), closes), ("s3", vec!["s2".to_owned()]));
         statements.insert("three", statement(name));
         assert!(statements.get("one").is_some() && statements.get("two").is_none());
+    }
+
+    #[test]
+    fn a_statement_in_use_is_closed_when_that_is_over() {
+        let mut statements = Statements::new(1);
+        let (name, _) = statements.begin();
+        let used = statement(name);
+        statements.insert("one", used.clone());
+        assert!(statements.begin().1.is_empty() && statements.get("one").is_none());
+        assert_eq!(statements.begin().1, Vec::<String>::new());
+        drop(used);
+        assert_eq!(statements.begin().1, ["s1"]);
     }
 
     #[test]

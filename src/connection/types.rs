@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use postgres_types::{Field, Kind, Oid, Type};
@@ -54,10 +53,6 @@ enum Form {
 }
 
 impl Types {
-    pub(crate) fn new() -> Arc<Types> {
-        Arc::new(Types::default())
-    }
-
     /// The type with this OID; asks the server if it is neither built in nor known yet.
     ///
     /// Not by recursion: a level would cost the caller's stack some kilobytes, and the server says how many there are.

@@ -1,7 +1,8 @@
-//! The pool: who may use which connection now. Uses: builder, config, connection, core, coro, deadline, error, keeper, lease, opener, stats.
+//! The pool: who may use which connection now. Uses: builder, config, connection, core, coro, deadline, errand, error, keeper, lease, opener, params, stats.
 
 mod builder;
 pub(crate) mod core;
+mod errand;
 mod lease;
 mod opener;
 mod stats;
@@ -18,12 +19,14 @@ pub use lease::Lease;
 pub use stats::Stats;
 
 use self::core::{Acquire, Claim, ConnectionId, Core, Effects, LeaseId, Limits, Refusal, Returned, Ticket};
+use self::errand::Errand;
 use crate::config::Config;
-use crate::connection::{Connection, Fitness, Link, Types};
+use crate::connection::{Answer, Connection, Fitness, Knowledge, Link};
 use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper::{self, Sweep};
+use crate::params::Params;
 
 /// A capped set of connections, lent first come, first served.
 ///
@@ -45,7 +48,7 @@ pub struct Pool(Arc<Inner>);
 struct Inner {
     core: Mutex<PoolCore>,
     config: Arc<Config>,
-    types: Arc<Types>,
+    knowledge: Arc<Knowledge>,
     options: Options,
     opens: Mutex<Opens>,
     /// Kept as long as the pool lives: the embedded server.
@@ -61,8 +64,29 @@ struct Opens {
     under_way: Vec<(ConnectionId, Deadline)>,
 }
 
-type PoolCore = Core<Arc<Link>, Waiter, Arc<Error>>;
-type PoolEffects = Effects<Arc<Link>, Waiter>;
+type PoolCore = Core<Arc<Link>, Waking, Arc<Error>>;
+type PoolEffects = Effects<Arc<Link>, Waking>;
+/// Who waits in the queue.
+enum Waking {
+    /// A caller, for a lease: it claims it itself.
+    Caller(Waiter),
+    /// A request: whoever wakes it sends it.
+    Errand(Arc<Errand>),
+}
+
+impl Waking {
+    fn caller() -> Waking {
+        Waking::Caller(Waiter::current())
+    }
+
+    fn wake(&self) {
+        match self {
+            Waking::Caller(waiter) => waiter.wake(),
+            Waking::Errand(errand) => Inner::dispatch(errand),
+        }
+    }
+}
+
 type Hook = Arc<dyn Fn(&Connection) -> Result<()> + Send + Sync>;
 
 struct Options {
@@ -109,6 +133,27 @@ impl Pool {
         Inner::acquire(&self.0, limit.into())
     }
 
+    /// Runs one statement on whatever connection is free first, and waits for the whole of its result. `limit` is for the
+    /// reply.
+    pub(crate) fn run(&self, sql: &str, params: &dyn Params, limit: Option<Duration>) -> Result<Answer> {
+        let plans = &self.0.knowledge.plans;
+        if let Some(plan) = plans.get(sql)
+            && let Some(answer) = Inner::run(&self.0, plan, params, limit)?
+        {
+            return Ok(answer);
+        }
+        let answer = {
+            let lease = self.connection()?;
+            lease.run(sql, params, Deadline::after(limit)).map_err(|error| error.limited_to(limit))?
+        };
+        plans.learn(sql, answer.statement());
+        Ok(answer)
+    }
+
+    pub(crate) fn query_timeout(&self) -> Option<Duration> {
+        self.0.options.query_timeout
+    }
+
     /// Where the connections are, and what has happened.
     pub fn stats(&self) -> Stats {
         let core = self.0.core.lock();
@@ -138,8 +183,8 @@ impl Inner {
         let limits = Limits { connections: options.limit, opening: OPENING, waiting: options.max_waiting };
         let inner = Arc::new(Inner {
             core: Mutex::new(Core::new(limits)),
+            knowledge: Knowledge::new(config.get_statement_cache_capacity()),
             config: Arc::new(config),
-            types: Types::new(),
             options,
             opens: Mutex::default(),
             keep,
@@ -152,19 +197,14 @@ impl Inner {
         let (ticket, uncovered) = {
             let mut core = this.core.lock();
             // No clock is read and no handle made unless it has to wait.
-            let acquired = core.acquire(|| (Deadline::after(limit), Waiter::current()));
+            let acquired = core.acquire(|| (Deadline::after(limit), Waking::caller()));
             match acquired {
                 Acquire::Lent(id, link) => return Ok(Inner::lease(this, id, link)),
                 Acquire::Refused(why) => {
                     drop(core);
                     return Err(this.refused(why, limit));
                 }
-                Acquire::Queued { ticket, open } => {
-                    let next =
-                        if open.is_some() { Deadline::after(Duration::ZERO) } else { core.next_deadline() };
-                    this.opens.lock().wanted.extend(open);
-                    (ticket, (!keeper::covers(next)).then_some(next))
-                }
+                Acquire::Queued { ticket, open } => (ticket, this.queued(&core, open)),
             }
         };
         let waiting = Waiting { inner: this, ticket: Some(ticket) };
@@ -177,6 +217,15 @@ impl Inner {
             return Err(this.refused(Refusal::TimedOut, limit));
         }
         waiting.wait(limit)
+    }
+
+    /// Somebody has joined the queue: when the keeper must come, if it would not by itself.
+    fn queued(&self, core: &PoolCore, open: Option<ConnectionId>) -> Option<Deadline> {
+        let next = if open.is_some() { Deadline::after(Duration::ZERO) } else { core.next_deadline() };
+        if open.is_some() {
+            self.opens.lock().wanted.extend(open);
+        }
+        (!keeper::covers(next)).then_some(next)
     }
 
     /// Tells the core something, and carries out what it decides once the lock is released.
@@ -200,7 +249,7 @@ impl Inner {
 
     /// Carries out what the core decided. No lock is held; nothing here waits.
     fn carry_out(this: &Arc<Inner>, effects: PoolEffects) {
-        effects.wake.iter().chain(&effects.wake_refused).for_each(Waiter::wake);
+        effects.wake.iter().chain(&effects.wake_refused).for_each(Waking::wake);
         if !effects.open.is_empty() {
             this.opens.lock().wanted.extend(effects.open);
             keeper::nudge(Deadline::after(Duration::ZERO));
@@ -251,7 +300,7 @@ impl Waiting<'_> {
         };
         loop {
             coro::park();
-            let claim = self.inner.core.lock().claim(ticket, Waiter::current);
+            let claim = self.inner.core.lock().claim(ticket, Waking::caller);
             match claim {
                 Claim::Pending => {}
                 Claim::Lent(id, link) => {

@@ -21,7 +21,7 @@ impl Inner {
         let limit = this.config.get_connect_timeout().map(|limit| limit.saturating_add(OVERDUE));
         this.opens.lock().under_way.push((id, Deadline::after(limit)));
         let weak = Arc::downgrade(this);
-        let opened = connection::open(this.config.clone(), this.types.clone(), move |result| {
+        let opened = connection::open(this.config.clone(), this.knowledge.clone(), move |result| {
             let Some(this) = weak.upgrade() else {
                 // The pool is gone: so is the use for this.
                 return if let Ok(link) = result {

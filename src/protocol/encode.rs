@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend::{self, BindError};
-use postgres_types::{Format, Type};
+use postgres_types::{Format, Kind, ToSql, Type, WrongType};
 
 use super::session::{Exchange, Step};
 use crate::error::{Error, Result};
@@ -100,11 +100,7 @@ impl<'b> Encoder<'b> {
                 formats,
                 values,
                 |(at, type_), buffer| {
-                    params
-                        .get(at)
-                        .to_sql_checked(type_, buffer)
-                        .map(null)
-                        .inspect_err(|_| wrong = Some((at, type_)))
+                    encode(params.get(at), type_, buffer).map(null).inspect_err(|_| wrong = Some((at, type_)))
                 },
                 Some(1),
                 buffer,
@@ -157,6 +153,22 @@ impl Drop for Encoder<'_> {
         if self.failed {
             self.buffer.truncate(self.start);
         }
+    }
+}
+
+/// A domain travels as what it is made of, so whatever does not know the domain itself is taken as that.
+fn encode(
+    value: &(dyn ToSql + Sync),
+    type_: &Type,
+    buffer: &mut BytesMut,
+) -> Result<postgres_types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    let start = buffer.len();
+    match (value.to_sql_checked(type_, buffer), type_.kind()) {
+        (Err(error), Kind::Domain(base)) if error.is::<WrongType>() => {
+            buffer.truncate(start);
+            encode(value, base, buffer)
+        }
+        (result, _) => result,
     }
 }
 

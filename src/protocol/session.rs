@@ -102,8 +102,6 @@ pub(crate) struct Reply {
 pub(crate) trait Sink<T> {
     /// The request is over.
     fn reply(&mut self, token: T, reply: Reply);
-    /// The server knows the statement of this request now.
-    fn parsed(&mut self, token: &mut T);
     /// Whether anybody still waits for the reply; if not, its bytes are thrown away as they come.
     fn wanted(&self, token: &T) -> bool;
     /// A warning or a piece of information.
@@ -151,6 +149,9 @@ enum Inside {
     CopyOut,
     /// COPY in was refused; the ErrorResponse comes.
     CopyRefused,
+    /// A statement of a simple query is complete. Only then can ReadyForQuery be the answer to it: one too many,
+    /// left over from whatever came before, must not be taken for an answer.
+    Answered,
     /// An ErrorResponse has come; only ReadyForQuery is left.
     Failed,
 }
@@ -235,6 +236,11 @@ impl<T> Session<T> {
         self.pending.iter().map(|pending| &pending.token)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pending.iter_mut().map(|pending| &mut pending.token)
+    }
+
     /// Ends everything that waits: each token with whether a byte of its request had left, given how many
     /// bytes the owner has sent since the start.
     pub(crate) fn abandon(&mut self, sent: u64) -> impl Iterator<Item = (T, bool)> {
@@ -261,7 +267,7 @@ impl<T> Session<T> {
                     return Err(Fatal::Farewell(farewell));
                 }
                 tag => {
-                    let done = self.advance(tag, &input[body], sink)?;
+                    let done = self.advance(tag, &input[body])?;
                     self.scanned += frame.length;
                     if done {
                         self.finish(input, sink);
@@ -289,7 +295,7 @@ impl<T> Session<T> {
     }
 
     /// Takes one message; whether it ends the first pending request.
-    fn advance(&mut self, tag: u8, body: &[u8], sink: &mut impl Sink<T>) -> Result<bool, Violation> {
+    fn advance(&mut self, tag: u8, body: &[u8]) -> Result<bool, Violation> {
         let behind = self.pending.len() > 1;
         let Some(first) = self.pending.front_mut() else {
             return Err(unasked(tag));
@@ -316,10 +322,7 @@ impl<T> Session<T> {
         }
         let answered = match (step, tag, first.inside) {
             (Step::Close, CLOSE_COMPLETE_TAG, _) => true,
-            (Step::Parse, PARSE_COMPLETE_TAG, _) => {
-                sink.parsed(&mut first.token);
-                true
-            }
+            (Step::Parse, PARSE_COMPLETE_TAG, _) => true,
             (Step::Describe, PARAMETER_DESCRIPTION_TAG, Inside::Start) => {
                 first.inside = Inside::Described;
                 false
@@ -329,17 +332,17 @@ impl<T> Session<T> {
             (Step::Execute, DATA_ROW_TAG, Inside::Start) => false,
             (Step::Execute, COMMAND_COMPLETE_TAG, Inside::Start) => true,
             (Step::Execute, EMPTY_QUERY_RESPONSE_TAG | PORTAL_SUSPENDED_TAG, Inside::Start) => true,
-            (Step::Simple, ROW_DESCRIPTION_TAG, Inside::Start) => {
+            (Step::Simple, ROW_DESCRIPTION_TAG, Inside::Start | Inside::Answered) => {
                 first.inside = Inside::Described;
                 false
             }
             (Step::Simple, DATA_ROW_TAG, Inside::Described) => false,
-            (Step::Simple, COMMAND_COMPLETE_TAG, Inside::Start | Inside::Described) => {
-                first.inside = Inside::Start;
+            (Step::Simple, COMMAND_COMPLETE_TAG, Inside::Start | Inside::Described | Inside::Answered)
+            | (Step::Simple, EMPTY_QUERY_RESPONSE_TAG, Inside::Start) => {
+                first.inside = Inside::Answered;
                 false
             }
-            (Step::Simple, EMPTY_QUERY_RESPONSE_TAG, Inside::Start) => false,
-            (Step::Execute | Step::Simple, COPY_IN_RESPONSE_TAG, Inside::Start) => {
+            (Step::Execute | Step::Simple, COPY_IN_RESPONSE_TAG, Inside::Start | Inside::Answered) => {
                 // The server reads copy data now and has passed over our Sync (PostgreSQL manual, "COPY
                 // Operations"); what others queued behind would be taken for data.
                 if behind {
@@ -356,7 +359,7 @@ impl<T> Session<T> {
                 self.appended += refusal.len() as u64;
                 false
             }
-            (Step::Execute | Step::Simple, COPY_OUT_RESPONSE_TAG, Inside::Start) => {
+            (Step::Execute | Step::Simple, COPY_OUT_RESPONSE_TAG, Inside::Start | Inside::Answered) => {
                 first.inside = Inside::CopyOut;
                 first.end = End::Copy;
                 false
@@ -367,7 +370,7 @@ impl<T> Session<T> {
                 false
             }
             (Step::Sync, READY_FOR_QUERY_TAG, _)
-            | (Step::Simple, READY_FOR_QUERY_TAG, Inside::Start | Inside::Failed) => {
+            | (Step::Simple, READY_FOR_QUERY_TAG, Inside::Answered | Inside::Failed) => {
                 self.status = match body {
                     b"I" => Status::Idle,
                     b"T" => Status::Transaction,

@@ -134,7 +134,6 @@ impl Server {
 #[derive(Default)]
 struct Seen {
     replies: Vec<(usize, Reply)>,
-    parsed: Vec<usize>,
     given_up: Vec<usize>,
     asides: usize,
 }
@@ -142,9 +141,6 @@ struct Seen {
 impl Sink<usize> for Seen {
     fn reply(&mut self, token: usize, reply: Reply) {
         self.replies.push((token, reply));
-    }
-    fn parsed(&mut self, token: &mut usize) {
-        self.parsed.push(*token);
     }
     fn wanted(&self, token: &usize) -> bool {
         !self.given_up.contains(token)
@@ -287,6 +283,10 @@ fn fed(exchange: Option<Exchange>, bytes: &[u8]) -> (Result<(), Fatal>, Session<
 fn an_unasked_ready_for_query_is_fatal() {
     assert!(matches!(fed(None, b"Z\0\0\0\x05I").0, Err(Fatal::Violation(_))));
     assert!(matches!(fed(Some(SYNC), b"Z\0\0\0\x05IZ\0\0\0\x05I").0, Err(Fatal::Violation(_))));
+    assert!(
+        matches!(fed(Some(SIMPLE), b"Z\0\0\0\x05I").0, Err(Fatal::Violation(_))),
+        "no statement was answered"
+    );
 }
 
 #[test]

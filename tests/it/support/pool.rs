@@ -49,11 +49,20 @@ impl TestPool {
 
     /// A pool with settings of its own.
     pub(crate) fn built(url: &str, build: impl FnOnce(PoolBuilder) -> PoolBuilder) -> TestPool {
+        TestPool::configured(url, |config| config, build)
+    }
+
+    /// A pool with settings of its own, for its connections too.
+    pub(crate) fn configured(
+        url: &str,
+        configure: impl FnOnce(maypole::Config) -> maypole::Config,
+        build: impl FnOnce(PoolBuilder) -> PoolBuilder,
+    ) -> TestPool {
         prepare();
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let config: maypole::Config = url.parse().expect("a good URL");
-        let builder = Pool::builder().config(config.application_name(&name));
+        let builder = Pool::builder().config(configure(config.application_name(&name)));
         let pool = build(builder).build().expect("a good configuration");
         let watchdog = watchdog(LIMIT);
         let dumped = pool.clone();

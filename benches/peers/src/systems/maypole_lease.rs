@@ -1,10 +1,12 @@
 //! maypole with a lease for each query: as its documentation shows, on two workers that are not pinned.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use may::coroutine::yield_now;
+use may::sync::SyncFlag;
 use maypole::{Database, JoinHandle, Pool};
 
 use super::System;
@@ -76,17 +78,26 @@ fn borrow_contended(name: &str, load: &Load) -> Result<()> {
 }
 
 /// Runs the work in each coroutine and prints what came of it.
+///
+/// All begin together, released by one of them: a worker of may looks for new coroutines only when it has no others left,
+/// so those that yield in a loop would keep the rest from ever starting.
 fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send + 'static) -> Result<()> {
     let window = load.window();
+    let gate = Arc::new((AtomicUsize::new(0), SyncFlag::new()));
     let tasks: Vec<JoinHandle<Tally>> = (0..load.tasks)
         .map(|task| {
-            let (work, mut tally) = (work.clone(), Tally::new(window, load.seed(task)));
+            let (work, gate, seed) = (work.clone(), gate.clone(), load.seed(task));
             maypole::spawn(move || {
+                gate.0.fetch_add(1, Ordering::Relaxed);
+                gate.1.wait();
+                let mut tally = Tally::new(window, seed);
                 work(&mut tally);
                 tally
             })
         })
         .collect();
+    wait_until(|| gate.0.load(Ordering::Relaxed) == load.tasks);
+    maypole::spawn(move || gate.1.fire()).join().map_err(|_| "the gate does not open")?;
     let cost = window.watch()?;
     let tallies = tasks.into_iter().map(|task| task.join().map_err(|_| "a coroutine panicked"));
     Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
