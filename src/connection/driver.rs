@@ -216,7 +216,7 @@ mod tests {
         });
         let config = Config::new().host("127.0.0.1").port(port).user("me");
         let (report, reported) = mpsc::channel();
-        open(Arc::new(config), Knowledge::new(0), move |result| {
+        open(Arc::new(config), Knowledge::new(8), move |result| {
             report.send(result).expect("it is waited for")
         })
         .expect("a coroutine");
