@@ -184,7 +184,7 @@ fn thousands_of_errands_with_chaos_get_their_own_answers_and_lose_no_connection(
     let killer = chaos.start(random.fork());
     for _ in 0..10 {
         let workers: Vec<_> = (0..64)
-            .map(|_| {
+            .map(|number| {
                 let (db, mut random) = (Database::from(test.pool.clone()), random.fork());
                 let answered = answered.clone();
                 let worker = maypole::spawn(move || {
@@ -202,7 +202,10 @@ fn thousands_of_errands_with_chaos_get_their_own_answers_and_lose_no_connection(
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
                 });
-                chaos.expose(&worker);
+                // The others must get through, whatever happens around them.
+                if number % 2 == 0 {
+                    chaos.expose(&worker);
+                }
                 worker
             })
             .collect();
@@ -216,6 +219,6 @@ fn thousands_of_errands_with_chaos_get_their_own_answers_and_lose_no_connection(
     chaos.stop();
     let cancelled = killer.join().expect("no panic");
     println!("{} answered, {cancelled} cancelled", answered.load(Ordering::Relaxed));
-    assert!(cancelled > 0 && answered.load(Ordering::Relaxed) > 1000);
+    assert!(cancelled > 0 && answered.load(Ordering::Relaxed) >= 10 * 32 * 20);
     test.finish();
 }
