@@ -156,7 +156,8 @@ fn ten_thousand_leases_survive_a_storm_of_cancels() {
         Some(handle)
     };
     let mut workers: Vec<_> = (0..WORKERS).map(|number| spawn(number, &mut random)).collect();
-    let cancelling = chaos.start(random.fork());
+    let seen = storm.clone();
+    let cancelling = chaos.start(random.fork(), move || seen.done.load(Ordering::Relaxed));
     let (mut cancelled, mut running) = (0, WORKERS);
     while running > 0 {
         let number = told.recv().expect("we hold a sender");
