@@ -216,8 +216,10 @@ mod tests {
         });
         let config = Config::new().host("127.0.0.1").port(port).user("me");
         let (report, reported) = mpsc::channel();
-        open(Arc::new(config), Knowledge::new(8), move |result| report.send(result).expect("it is waited for"))
-            .expect("a coroutine");
+        open(Arc::new(config), Knowledge::new(8), move |result| {
+            report.send(result).expect("it is waited for")
+        })
+        .expect("a coroutine");
         let link = reported.recv().expect("a report").expect("a connection");
         let connection = Connection::new(link, None);
         let start = Instant::now();
