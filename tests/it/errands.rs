@@ -181,7 +181,8 @@ fn thousands_of_errands_with_chaos_get_their_own_answers_and_lose_no_connection(
     let mut random = Random::new();
     let chaos = Chaos::default();
     let answered = Arc::new(AtomicUsize::new(0));
-    let killer = chaos.start(random.fork());
+    let seen = answered.clone();
+    let killer = chaos.start(random.fork(), move || seen.load(Ordering::Relaxed));
     for _ in 0..10 {
         let workers: Vec<_> = (0..64)
             .map(|number| {
