@@ -13,6 +13,9 @@ use super::random::Random;
 use super::server::server;
 use super::watchdog::{Watchdog, watchdog};
 
+/// How long a connection of the shared server may be waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long a test may take before it is taken to hang.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -39,7 +42,9 @@ pub(crate) fn prepare() {
 impl TestPool {
     /// A pool of the shared server.
     pub(crate) fn new(limit: usize) -> TestPool {
-        TestPool::at(&server().url(), limit)
+        // Nothing stands in the way of this one, so its limits are not what is tested: a busy machine may take its time.
+        let url = format!("{}?connect_timeout=30", server().url());
+        TestPool::built(&url, |builder| builder.limit(limit).acquire_timeout(PATIENCE))
     }
 
     /// A pool of whatever listens at this URL: a proxy before the shared server.
