@@ -1,0 +1,1 @@
+//! The functions of PostgreSQL that do more than read. Uses: nothing.

@@ -1,0 +1,27 @@
+//! What can be said of SQL text without a server: its parameters, its statements, its nature.
+//!
+//! The macros of maypole read the SQL of declared queries with it when a program is compiled, and the library reads
+//! texts with named parameters with it when the program runs. It follows the lexical structure of PostgreSQL
+//! (chapter 4.1 of its manual), with `standard_conforming_strings` on, as it is by default. It does no I/O and
+//! needs nothing.
+//!
+//! Uses: closest, excerpt, mistake, named, nature, statements.
+
+mod closest;
+mod excerpt;
+mod functions;
+mod lexer;
+mod mistake;
+mod named;
+mod nature;
+mod parameters;
+mod statements;
+mod tokens;
+
+pub use closest::closest;
+pub use excerpt::Excerpt;
+pub use mistake::Mistake;
+pub use named::{Edit, Named, Slot, name_parameters, source_character};
+pub use nature::{Nature, nature};
+pub use parameters::{Parameters, Use, parameters};
+pub use statements::statements;
