@@ -1,4 +1,4 @@
-//! A database by the name of its setting. Uses: application, connection, error, params, pool, sql, transaction.
+//! A database by the name of its setting. Uses: application, call, connection, declared, error, params, pool, query, sql, transaction.
 
 use std::fmt;
 use std::panic::Location;
@@ -8,7 +8,10 @@ use crate::application::{self, Source};
 use crate::error::Result;
 use crate::params::Params;
 use crate::pool::{Pool, PoolBuilder};
-use crate::sql::{Executor, Lender, Sql};
+use crate::call::{Lender, Runner};
+use crate::declared::Declared;
+use crate::query::{Query, executors};
+use crate::sql::Sql;
 use crate::transaction::Tx;
 
 /// A database, known by the name of a setting in `app.toml`. Opens nothing until it is first used.
@@ -78,7 +81,7 @@ impl Database {
     /// terminal runs it.
     #[track_caller]
     pub fn query<'q, P: Params>(&'q self, sql: &'q str, params: P) -> Sql<'q, P> {
-        Sql::new(Executor::Lender(self), sql, params, Location::caller())
+        Sql::new(Runner::Lender(self), sql, params, Location::caller())
     }
 
     /// Runs several statements, separated by semicolons, in one round trip and atomically. Results are thrown away.
@@ -108,6 +111,17 @@ impl Database {
     pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
         self.pool()?.connection()?.transaction(function)
     }
+}
+
+executors! { Database: |this| Runner::Lender(this) }
+
+/// What a function with `#[select]` or `#[query]` calls.
+pub fn query<'q, T, P: Params + 'q>(
+    database: &'q Database,
+    declared: &'static Declared,
+    params: P,
+) -> Query<'q, T> {
+    Query::new(Runner::Lender(database), declared, Box::new(params))
 }
 
 impl Lender for Database {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use db_error::DbError;
-pub(crate) use query_context::QueryContext;
+pub(crate) use query_context::{Place, QueryContext};
 
 /// What every fallible function of maypole returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -411,6 +411,9 @@ impl fmt::Display for Error {
             && let Some(hint) = error.hint()
         {
             write!(f, "\n   = hint: {hint}")?;
+        }
+        if let Some(help) = self.0.query.as_ref().and_then(|query| query.help.as_deref()) {
+            write!(f, "\n   = help: {help}")?;
         }
         Ok(())
     }

@@ -61,6 +61,7 @@
 #![warn(unreachable_pub)]
 
 mod application;
+mod call;
 mod columns;
 mod config;
 mod connection;
@@ -68,6 +69,7 @@ mod conninfo;
 mod coro;
 mod database;
 mod deadline;
+mod declared;
 mod derived;
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -82,6 +84,7 @@ mod params;
 mod pool;
 mod promise;
 mod protocol;
+mod query;
 mod render;
 mod row;
 mod rows;
@@ -100,10 +103,11 @@ pub use database::Database;
 pub use error::{DbError, Error, Outcome, Phase, Result};
 pub use from_row::{FromRow, FromValue, Scalar};
 pub use maypole_macros::FromRow;
-pub use params::Params;
+pub use params::{Named, Params};
 pub use pool::{Lease, Pool, PoolBuilder, Stats};
 pub use postgres_types as types;
 pub use postgres_types::{FromSql, ToSql};
+pub use query::{Executor, Query};
 pub use row::{Row, RowIndex, RowRef};
 pub use rows::Rows;
 pub use secret::Secret;
@@ -113,7 +117,12 @@ pub use transaction::Tx;
 /// What the code written by maypole's macros needs. Not for use by hand: it may change in any version.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::database::query;
+    pub use crate::declared::{
+        Argument, Bindable, Certain, Declared, Kind, KindOf, OpenKind, Slot, argument,
+    };
     pub use crate::derived::{Field, Readable, field, plan};
+    pub use crate::params::strip_raw;
     pub use crate::{Columns, FromRow, Result, RowRef};
 }
 

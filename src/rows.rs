@@ -1,15 +1,12 @@
-//! A result that streams. Uses: connection, error, from_row, params, pool.
+//! A result that streams. Uses: connection, error, from_row, pool.
 
 use std::fmt;
 use std::iter::FusedIterator;
-use std::panic::Location;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::{Connection, Cursor};
+use crate::connection::{Connection, Cursor, Request};
 use crate::error::{Error, QueryContext, Result};
 use crate::from_row::FromRow;
-use crate::params::Params;
 use crate::pool::Lease;
 
 /// The rows of a query, one after the other, in bounded memory.
@@ -32,9 +29,8 @@ struct Open<'q, T: FromRow> {
     holder: Holder<'q>,
     cursor: Cursor,
     plan: T::Plan,
-    text: Arc<str>,
     timeout: Option<Duration>,
-    location: &'static Location<'static>,
+    context: QueryContext,
 }
 
 /// The connection that a query runs on.
@@ -57,25 +53,27 @@ impl Holder<'_> {
 impl<'q, T: FromRow> Rows<'q, T> {
     pub(crate) fn open(
         holder: Holder<'q>,
-        sql: &str,
-        params: &dyn Params,
+        request: Request<'_>,
         chunk: u32,
         timeout: Option<Option<Duration>>,
-        location: &'static Location<'static>,
+        context: QueryContext,
     ) -> Result<Rows<'q, T>> {
         let connection = holder.connection();
         let timeout = timeout.unwrap_or(connection.timeout());
-        let cursor = Cursor::open(connection, sql, params, chunk, timeout);
+        let mut plan = None;
+        let cursor = Cursor::open(connection, request, chunk, timeout, &mut |statement| {
+            if !statement.returns_rows {
+                return Err(Error::usage("the statement returns no rows: use run(), which tells how many it touched"));
+            }
+            plan = Some(T::plan(&statement.columns)?);
+            Ok(())
+        });
         let mut cursor = cursor.map_err(|error| error.limited_to(timeout))?;
-        match T::plan(cursor.columns()) {
-            Ok(plan) => {
-                Ok(Rows(State::Open(Open { holder, cursor, plan, text: sql.into(), timeout, location })))
-            }
-            Err(error) => {
-                cursor.close(connection);
-                Err(error)
-            }
-        }
+        let Some(plan) = plan else {
+            cursor.close(connection);
+            return Err(Error::usage("the result was not looked at"));
+        };
+        Ok(Rows(State::Open(Open { holder, cursor, plan, timeout, context })))
     }
 
     /// A stream that has failed before its first row.
@@ -96,9 +94,7 @@ impl<T: FromRow> Iterator for Rows<'_, T> {
                     None
                 }
                 Err(error) => {
-                    let context =
-                        QueryContext { sql: open.text.clone(), name: None, location: Some(open.location) };
-                    let error = error.limited_to(open.timeout).in_query(&context);
+                    let error = error.limited_to(open.timeout).in_query(&open.context);
                     self.0 = State::Over;
                     Some(Err(error))
                 }

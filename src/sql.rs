@@ -1,17 +1,18 @@
-//! An ad-hoc query: lazy, untyped, run by its terminal. Uses: connection, deadline, error, from_row, params, pool, row, rows.
+//! An ad-hoc query: lazy, untyped, run by its terminal. Uses: call, connection, error, from_row, params, row, rows.
 
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::connection::{Answer, CHUNK, Connection};
-use crate::deadline::Deadline;
-use crate::error::{Error, QueryContext, Result};
+use postgres_types::ToSql;
+
+use crate::call::{Ask, Call, Runner};
+use crate::connection::{Connection, Request, Source};
+use crate::error::{Error, Place, QueryContext, Result};
 use crate::from_row::{FromRow, FromValue};
 use crate::params::Params;
-use crate::pool::Pool;
 use crate::row::Row;
-use crate::rows::{Holder, Rows};
+use crate::rows::Rows;
 
 /// A query that has not run yet: its text, its parameters, and where it will run.
 ///
@@ -25,7 +26,7 @@ use crate::rows::{Holder, Rows};
 /// | [`rows`](Sql::rows) | all rows in a `Vec` |
 /// | [`value`](Sql::value) | the one column of exactly one row |
 /// | [`flat`](Sql::flat) | the one column of all rows in a `Vec` |
-/// | [`run`](Sql::run) | the number of rows affected |
+/// | [`run`](Sql::run) | the number of rows affected, of a statement that returns none |
 /// | [`iter`](Sql::iter), `for` | a stream in bounded memory |
 /// | [`each`](Sql::each) | the same, as a call for each row |
 ///
@@ -45,43 +46,26 @@ use crate::rows::{Holder, Rows};
 #[must_use = "a query does nothing until a terminal runs it: unique(), optional(), first(), rows(), value(), flat(), \
               run(), each(), iter() or a for loop"]
 pub struct Sql<'q, P> {
-    executor: Executor<'q>,
+    call: Call<'q>,
     text: &'q str,
     params: P,
-    /// `None` is the pool's own.
-    timeout: Option<Option<Duration>>,
-    chunk: u32,
     location: &'static Location<'static>,
-}
-
-/// Where a query runs.
-#[derive(Clone, Copy)]
-pub(crate) enum Executor<'q> {
-    /// On a connection lent for it.
-    Lender(&'q dyn Lender),
-    /// On this one.
-    Connection(&'q Connection),
-}
-
-/// Who has a pool.
-pub(crate) trait Lender {
-    fn pool(&self) -> Result<&Pool>;
 }
 
 impl<'q, P: Params> Sql<'q, P> {
     pub(crate) fn new(
-        executor: Executor<'q>,
+        runner: Runner<'q>,
         text: &'q str,
         params: P,
         location: &'static Location<'static>,
     ) -> Sql<'q, P> {
-        Sql { executor, text, params, timeout: None, chunk: CHUNK, location }
+        Sql { call: Call::new(runner), text, params, location }
     }
 
     /// How long the reply may take, instead of the pool's query timeout; `None` is for ever. For a stream it counts for
     /// each chunk.
     pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Sql<'q, P> {
-        self.timeout = Some(limit.into());
+        self.call.timeout = Some(limit.into());
         self
     }
 
@@ -90,7 +74,7 @@ impl<'q, P: Params> Sql<'q, P> {
     /// With a limit PostgreSQL does not use parallel plans (manual, "When Can Parallel Query Be Used?"). 0 asks for all
     /// rows at once: parallel plans become possible, and the whole result is held in memory.
     pub fn chunk(mut self, rows: u32) -> Sql<'q, P> {
-        self.chunk = rows;
+        self.call.chunk = rows;
         self
     }
 
@@ -101,7 +85,7 @@ impl<'q, P: Params> Sql<'q, P> {
     /// [`is_no_results`](Error::is_no_results) and [`is_multiple_results`](Error::is_multiple_results), and whatever the
     /// server or the connection reports.
     pub fn unique<T: FromRow>(self) -> Result<T> {
-        self.read(|answer| answer.unique())
+        self.ask(|call, ask| call.rows::<T, _>(ask, |answer, plan| answer.unique(plan)))
     }
 
     /// Runs it: one row or none.
@@ -110,7 +94,7 @@ impl<'q, P: Params> Sql<'q, P> {
     ///
     /// If there are more, and whatever the server or the connection reports.
     pub fn optional<T: FromRow>(self) -> Result<Option<T>> {
-        self.read(|answer| answer.optional())
+        self.ask(|call, ask| call.rows::<T, _>(ask, |answer, plan| answer.optional(plan)))
     }
 
     /// Runs it: the first row, if any. The others are read and thrown away; put LIMIT 1 into the query.
@@ -119,7 +103,7 @@ impl<'q, P: Params> Sql<'q, P> {
     ///
     /// Whatever the server or the connection reports.
     pub fn first<T: FromRow>(self) -> Result<Option<T>> {
-        self.read(|answer| answer.first())
+        self.ask(|call, ask| call.rows::<T, _>(ask, |answer, plan| answer.first(plan)))
     }
 
     /// Runs it: all rows.
@@ -129,7 +113,7 @@ impl<'q, P: Params> Sql<'q, P> {
     /// Whatever the server or the connection reports; a result larger than the largest message (1 GiB) is refused: stream
     /// it.
     pub fn rows<T: FromRow>(self) -> Result<Vec<T>> {
-        self.read(|answer| answer.rows())
+        self.ask(|call, ask| call.rows::<T, _>(ask, |answer, plan| answer.rows(plan)))
     }
 
     /// Runs it: the one column of exactly one row. NULL is a value: ask for an `Option` where it may occur.
@@ -138,7 +122,7 @@ impl<'q, P: Params> Sql<'q, P> {
     ///
     /// If there are more columns, no row or more rows; whatever the server or the connection reports.
     pub fn value<T: FromValue>(self) -> Result<T> {
-        self.read(|answer| answer.value())
+        self.ask(|call, ask| call.values::<T, _>(ask, |answer| answer.value()))
     }
 
     /// Runs it: the one column of all rows.
@@ -147,16 +131,17 @@ impl<'q, P: Params> Sql<'q, P> {
     ///
     /// If there are more columns; whatever the server or the connection reports.
     pub fn flat<T: FromValue>(self) -> Result<Vec<T>> {
-        self.read(|answer| answer.flat())
+        self.ask(|call, ask| call.values::<T, _>(ask, |answer| answer.flat()))
     }
 
-    /// Runs it: the number of rows that it inserted, changed, deleted or returned.
+    /// Runs it: the number of rows that it inserted, changed or deleted.
     ///
     /// # Errors
     ///
-    /// Whatever the server or the connection reports.
+    /// If it returns rows, other than of `void`: the error says what to use, and nothing was executed. Whatever the server
+    /// or the connection reports.
     pub fn run(self) -> Result<u64> {
-        self.answer().map(|answer| answer.affected())
+        self.ask(|call, ask| call.run(ask))
     }
 
     /// Runs it and calls the function for each row, in bounded memory. Stops at the first error, the function's included.
@@ -178,43 +163,56 @@ impl<'q, P: Params> Sql<'q, P> {
     ///
     /// Errors come as items, the last item then.
     pub fn iter<T: FromRow>(self) -> Rows<'q, T> {
-        let opened = self.hold().and_then(|holder| {
-            let rows = Rows::open(holder, self.text, &self.params, self.chunk, self.timeout, self.location);
-            rows.map_err(|error| self.explain(error))
-        });
-        opened.unwrap_or_else(Rows::failed)
+        self.with(|call, ask| call.stream(ask)).unwrap_or_else(Rows::failed)
     }
 
-    fn hold(&self) -> Result<Holder<'q>> {
-        match self.executor {
-            Executor::Lender(lender) => Ok(Holder::Lease(lender.pool()?.connection()?)),
-            Executor::Connection(connection) => Ok(Holder::Connection(connection)),
+    fn ask<R>(&self, then: impl FnOnce(Call<'q>, &Ask<'_>) -> Result<R>) -> Result<R> {
+        self.with(then)?
+    }
+
+    fn with<R>(&self, then: impl FnOnce(Call<'q>, &Ask<'_>) -> R) -> Result<R> {
+        let Some(names) = self.params.names() else {
+            let context = || self.context(&[]);
+            let request = Request { source: Source::Text(self.text), params: &self.params };
+            return Ok(then(self.call, &Ask { request, context: &context }));
+        };
+        let named = maypole_sql::name_parameters(self.text, names).map_err(|mistakes| self.refuse(&mistakes))?;
+        let context = || self.context(&named.edits);
+        let params = Ordered { params: &self.params, slots: &named.slots };
+        let request = Request { source: Source::Text(&named.text), params: &params };
+        Ok(then(self.call, &Ask { request, context: &context }))
+    }
+
+    fn context(&self, edits: &[maypole_sql::Edit]) -> QueryContext {
+        QueryContext {
+            sql: self.text.into(),
+            name: None,
+            place: Some(Place::of(self.location)),
+            edits: edits.iter().map(|edit| (edit.sent, edit.source)).collect(),
+            help: None,
         }
     }
 
-    fn answer(&self) -> Result<Answer> {
-        let answer = match self.executor {
-            // The connection is free for the next before anything is decoded.
-            Executor::Lender(lender) => lender.pool().and_then(|pool| {
-                pool.run(self.text, &self.params, self.timeout.unwrap_or(pool.query_timeout()))
-            }),
-            Executor::Connection(connection) => {
-                let limit = self.timeout.unwrap_or(connection.timeout());
-                let answer = connection.run(self.text, &self.params, Deadline::after(limit));
-                answer.map_err(|error| error.limited_to(limit))
-            }
-        };
-        answer.map_err(|error| self.explain(error))
-    }
-
-    fn read<R>(&self, read: impl FnOnce(&Answer) -> Result<R>) -> Result<R> {
-        let answer = self.answer()?;
-        read(&answer).map_err(|error| self.explain(error))
-    }
-
     #[cold]
-    fn explain(&self, error: Error) -> Error {
-        error.in_query(&QueryContext { sql: self.text.into(), name: None, location: Some(self.location) })
+    fn refuse(&self, mistakes: &[maypole_sql::Mistake]) -> Error {
+        let mistakes: Vec<_> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
+        Error::parameter(mistakes.join("; ")).in_query(&self.context(&[]))
+    }
+}
+
+/// Values in the order in which the rewritten text names them.
+struct Ordered<'a> {
+    params: &'a dyn Params,
+    slots: &'a [maypole_sql::Slot],
+}
+
+impl Params for Ordered<'_> {
+    fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn get(&self, index: usize) -> &(dyn ToSql + Sync) {
+        self.params.get(self.slots[index].parameter)
     }
 }
 
@@ -238,7 +236,7 @@ impl Connection {
     /// A query on this connection, with the values of `$1, $2 …` as a tuple. Nothing happens until a terminal runs it.
     #[track_caller]
     pub fn query<'q, P: Params>(&'q self, sql: &'q str, params: P) -> Sql<'q, P> {
-        Sql::new(Executor::Connection(self), sql, params, Location::caller())
+        Sql::new(Runner::Connection(self), sql, params, Location::caller())
     }
 
     /// Runs one statement; the number of rows affected.
@@ -248,6 +246,6 @@ impl Connection {
     /// Whatever the server or the connection reports.
     #[track_caller]
     pub fn execute<P: Params>(&self, sql: &str, params: P) -> Result<u64> {
-        Sql::new(Executor::Connection(self), sql, params, Location::caller()).run()
+        Sql::new(Runner::Connection(self), sql, params, Location::caller()).run()
     }
 }

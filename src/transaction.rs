@@ -1,4 +1,4 @@
-//! All or nothing: a function whose statements take effect together. Uses: connection, deadline, error, params, sql.
+//! All or nothing: a function whose statements take effect together. Uses: call, connection, deadline, error, params, query, sql.
 
 use std::fmt;
 use std::panic::Location;
@@ -7,7 +7,9 @@ use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
 use crate::params::Params;
-use crate::sql::{Executor, Sql};
+use crate::call::Runner;
+use crate::query::executors;
+use crate::sql::Sql;
 
 /// A transaction under way: what a transaction function queries with.
 ///
@@ -20,7 +22,7 @@ impl Tx {
     /// A query inside the transaction. Nothing happens until a terminal runs it.
     #[track_caller]
     pub fn query<'q, P: Params>(&'q self, sql: &'q str, params: P) -> Sql<'q, P> {
-        Sql::new(Executor::Connection(&self.connection), sql, params, Location::caller())
+        Sql::new(Runner::Connection(&self.connection), sql, params, Location::caller())
     }
 
     /// Runs several statements inside the transaction, in one round trip. Results are thrown away.
@@ -32,6 +34,8 @@ impl Tx {
         self.connection.script(text)
     }
 }
+
+executors! { Tx: |this| Runner::Connection(&this.connection) }
 
 impl fmt::Debug for Tx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

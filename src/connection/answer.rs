@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::link::Link;
 use super::statement::Statement;
+use crate::columns::Columns;
 use crate::error::{Error, Result};
 use crate::from_row::{FromRow, FromValue};
 use crate::protocol::decode::{self, Messages};
@@ -24,9 +25,9 @@ impl Answer {
         Answer { link, statement, reply }
     }
 
-    /// The statement whose result this is.
-    pub(crate) fn statement(&self) -> &Statement {
-        &self.statement
+    /// The columns of the result.
+    pub(crate) fn columns(&self) -> &Columns {
+        &self.statement.columns
     }
 
     /// How many rows the statement touched or returned.
@@ -36,9 +37,9 @@ impl Answer {
     }
 
     /// Every row.
-    pub(crate) fn rows<T: FromRow>(&self) -> Result<Vec<T>> {
+    pub(crate) fn rows<T: FromRow>(&self, plan: &T::Plan) -> Result<Vec<T>> {
         let mut all = Vec::new();
-        self.each(|row: T| {
+        self.each(plan, |row: T| {
             all.push(row);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -46,14 +47,14 @@ impl Answer {
     }
 
     /// Exactly one row.
-    pub(crate) fn unique<T: FromRow>(&self) -> Result<T> {
-        self.optional()?.ok_or_else(Error::no_results)
+    pub(crate) fn unique<T: FromRow>(&self, plan: &T::Plan) -> Result<T> {
+        self.optional(plan)?.ok_or_else(Error::no_results)
     }
 
     /// No row, or one.
-    pub(crate) fn optional<T: FromRow>(&self) -> Result<Option<T>> {
+    pub(crate) fn optional<T: FromRow>(&self, plan: &T::Plan) -> Result<Option<T>> {
         let mut one = None;
-        self.each(|row: T| match one.replace(row) {
+        self.each(plan, |row: T| match one.replace(row) {
             None => Ok(ControlFlow::Continue(())),
             Some(_) => Err(Error::multiple_results()),
         })?;
@@ -61,9 +62,9 @@ impl Answer {
     }
 
     /// The first row, if any.
-    pub(crate) fn first<T: FromRow>(&self) -> Result<Option<T>> {
+    pub(crate) fn first<T: FromRow>(&self, plan: &T::Plan) -> Result<Option<T>> {
         let mut first = None;
-        self.each(|row: T| {
+        self.each(plan, |row: T| {
             first = Some(row);
             Ok(ControlFlow::Break(()))
         })?;
@@ -73,7 +74,6 @@ impl Answer {
     /// The one column of exactly one row.
     pub(crate) fn value<T: FromValue>(&self) -> Result<T> {
         let mut one = None;
-        T::check(&self.statement.columns)?;
         self.walk(|row| match one.replace(T::from_value(row)?) {
             None => Ok(ControlFlow::Continue(())),
             Some(_) => Err(Error::multiple_results()),
@@ -84,7 +84,6 @@ impl Answer {
     /// The one column of every row.
     pub(crate) fn flat<T: FromValue>(&self) -> Result<Vec<T>> {
         let mut all = Vec::new();
-        T::check(&self.statement.columns)?;
         self.walk(|row| {
             all.push(T::from_value(row)?);
             Ok(ControlFlow::Continue(()))
@@ -93,9 +92,8 @@ impl Answer {
     }
 
     /// Decodes row after row, until told to break.
-    pub(crate) fn each<T: FromRow>(&self, mut then: impl FnMut(T) -> Result<ControlFlow<()>>) -> Result<()> {
-        let plan = T::plan(&self.statement.columns)?;
-        self.walk(|row| then(T::from_row(&plan, row)?))
+    fn each<T: FromRow>(&self, plan: &T::Plan, mut then: impl FnMut(T) -> Result<ControlFlow<()>>) -> Result<()> {
+        self.walk(|row| then(T::from_row(plan, row)?))
     }
 
     fn walk(&self, mut then: impl FnMut(&RowRef<'_>) -> Result<ControlFlow<()>>) -> Result<()> {

@@ -1,17 +1,16 @@
-//! A result read in chunks, in bounded memory. Uses: columns, connection, deadline, error, from_row, params, promise, protocol, row.
+//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, execute, from_row, promise, protocol, row, statement.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::execute::{Fit, Portal, Request};
 use super::statement::Statement;
 use super::{Connection, check};
-use crate::columns::Columns;
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::from_row::FromRow;
-use crate::params::Params;
 use crate::promise::Claim;
 use crate::protocol::decode::Messages;
 use crate::protocol::encode;
@@ -46,65 +45,40 @@ impl Cursor {
     /// and holds the whole result in memory.
     pub(crate) fn open(
         connection: &Connection,
-        sql: &str,
-        params: &dyn Params,
+        request: Request<'_>,
         rows: u32,
         limit: Option<Duration>,
+        fit: Fit<'_>,
     ) -> Result<Cursor> {
         let deadline = Deadline::after(limit);
         // Whether a transaction is open decides how the chunks are asked for.
         connection.settle(deadline)?;
-        connection.with_statement(sql, deadline, |statement| {
-            if !statement.returns_rows {
-                return Err(Error::usage("the statement returns no rows: use run()"));
-            }
-            Cursor::start(connection, statement, params, rows, limit, deadline)
-        })
-    }
-
-    fn start(
-        connection: &Connection,
-        statement: &Arc<Statement>,
-        params: &dyn Params,
-        rows: u32,
-        limit: Option<Duration>,
-        deadline: Deadline,
-    ) -> Result<Cursor> {
         let bare = rows > 0 && connection.link.status() == Status::Idle;
-        let portal = if rows == 0 { String::new() } else { connection.link.new_portal() };
+        let name = if rows == 0 { String::new() } else { connection.link.new_portal() };
         let rows = i32::try_from(rows).unwrap_or(i32::MAX);
+        // Whatever fails, a cancel included, must close the portal.
+        let mut guard = CloseOnDrop { portal: Some(name), bare, connection };
+        let portal = Portal { name: guard.portal.as_deref().unwrap_or_default(), rows, bare };
+        let (statement, reply) = connection.execute(request, portal, deadline, fit)?;
         let mut cursor = Cursor {
-            statement: statement.clone(),
             reader: RowReader::new(statement.columns.clone()),
-            portal,
+            statement,
+            portal: guard.portal.take().unwrap_or_default(),
             rows,
             bare,
             chunk: Bytes::new(),
             at: 0,
             next: None,
-            closed: true,
+            closed: false,
             limit,
         };
-        let exchange = if bare { encode::EXECUTE_FIRST } else { encode::EXECUTE };
-        let claim = connection.submit(exchange, deadline, |encoder| {
-            encoder.bind(&cursor.portal, &cursor.statement.name, &cursor.statement.params, params)?;
-            encoder.execute(&cursor.portal, rows)?;
-            if bare {
-                encoder.flush()
-            } else {
-                encoder.sync()
+        match cursor.receive(connection, reply) {
+            Ok(()) => Ok(cursor),
+            Err(error) => {
+                cursor.close(connection);
+                Err(error)
             }
-            Ok(())
-        })?;
-        cursor.closed = false;
-        connection.streaming.set(bare);
-        // From here on whatever fails, a cancel included, must close the cursor.
-        let mut guard = CloseOnDrop { cursor: Some(cursor), connection };
-        let reply = connection.wait(claim)?;
-        if let Some(cursor) = &mut guard.cursor {
-            cursor.receive(connection, reply)?;
         }
-        guard.cursor.take().ok_or_else(|| Error::usage("the cursor is closed"))
     }
 
     /// The next row; waits for the next chunk if need be.
@@ -124,10 +98,6 @@ impl Cursor {
             let reply = connection.wait(claim)?;
             self.receive(connection, reply)?;
         }
-    }
-
-    pub(crate) fn columns(&self) -> &Columns {
-        &self.statement.columns
     }
 
     /// Takes a chunk and asks for the one behind it.
@@ -171,34 +141,42 @@ impl Cursor {
             return;
         }
         self.next = None;
-        if self.bare {
-            connection.streaming.set(false);
-            // Ends the implicit transaction and the portal with it.
-            connection.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
-        } else if !self.portal.is_empty() {
-            let mut bytes = connection.scratch.take();
-            bytes.clear();
-            let mut encoder = encode::Encoder::new(&mut bytes, usize::MAX);
-            // A name of ours: it cannot fail.
-            let _ = encoder.close_portal(&self.portal);
-            encoder.sync();
-            drop(encoder);
-            connection.link.post_and_forget(&bytes, encode::CLOSE);
-            connection.scratch.set(bytes);
-        }
+        close_portal(connection, &self.portal, self.bare);
     }
 }
 
-/// Closes a cursor that did not come into being.
+/// Closes a portal whose cursor did not come into being.
 struct CloseOnDrop<'c> {
-    cursor: Option<Cursor>,
+    portal: Option<String>,
+    bare: bool,
     connection: &'c Connection,
 }
 
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(cursor) = &mut self.cursor {
-            cursor.close(self.connection);
+        if let Some(portal) = &self.portal {
+            // A bare one is there only while the connection streams.
+            if !self.bare || self.connection.streaming.get() {
+                close_portal(self.connection, portal, self.bare);
+            }
         }
+    }
+}
+
+/// Ends a portal without reading the rest; does not wait.
+fn close_portal(connection: &Connection, name: &str, bare: bool) {
+    if bare {
+        connection.streaming.set(false);
+        // Ends the implicit transaction and the portal with it.
+        connection.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
+    } else if !name.is_empty() {
+        let mut bytes = connection.take_scratch();
+        let mut encoder = encode::Encoder::new(&mut bytes, usize::MAX);
+        // A name of ours: it cannot fail.
+        let _ = encoder.close_portal(name);
+        encoder.sync();
+        drop(encoder);
+        connection.link.post_and_forget(&bytes, encode::CLOSE);
+        connection.keep_scratch(bytes);
     }
 }

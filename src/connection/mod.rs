@@ -1,8 +1,9 @@
-//! One session: what its owner may ask of it. Uses: answer, columns, cursor, deadline, error, link, params, promise, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, execute, link, plan, promise, protocol, statement.
 
 mod answer;
 mod cursor;
 mod driver;
+mod execute;
 mod link;
 mod open;
 mod plan;
@@ -16,23 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use postgres_types::{Oid, Type};
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::{CHUNK, Cursor};
-pub(crate) use link::{Errand, Fitness, Link, Sent};
+pub(crate) use execute::{Fit, Request};
+pub(crate) use link::{Errand, Fitness, Introduced, Known, Link};
 pub(crate) use open::open;
-pub(crate) use plan::{Knowledge, Plan};
+pub(crate) use plan::{Knowledge, Plan, Source};
 pub(crate) use statement::Statement;
 
-use crate::columns::{Column, Columns};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
-use crate::params::Params;
 use crate::promise::{Claim, Waited};
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode::{self, Encoder};
-use crate::protocol::session::{End, Exchange, Reply, Status, Step};
+use crate::protocol::session::{End, Exchange, Reply, Status};
 
 /// A session with the server, owned by one coroutine at a time.
 ///
@@ -158,111 +157,6 @@ impl Connection {
         Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
     }
 
-    /// Runs one statement and waits for the whole of its result.
-    pub(crate) fn run(&self, sql: &str, params: &dyn Params, deadline: Deadline) -> Result<Answer> {
-        self.refuse_while_streaming()?;
-        self.with_statement(sql, deadline, |statement| {
-            let reply = self.ask(encode::EXECUTE, deadline, |encoder| {
-                encoder.bind("", &statement.name, &statement.params, params)?;
-                encoder.execute("", 0)?;
-                encoder.sync();
-                Ok(())
-            })?;
-            check(&reply)?;
-            Ok(Answer::new(self.link.clone(), statement.clone(), reply.bytes))
-        })
-    }
-
-    /// Does something with the prepared statement of this text. If the server has forgotten it, or its plan does not
-    /// fit any more, it is prepared once more; inside a transaction, which has failed by then, it is only forgotten.
-    fn with_statement<R>(
-        &self,
-        sql: &str,
-        deadline: Deadline,
-        mut act: impl FnMut(&Arc<Statement>) -> Result<R>,
-    ) -> Result<R> {
-        let known = self.link.with_statements(|statements| statements.get(sql));
-        let fresh = known.is_none();
-        let statement = match known {
-            Some(statement) => statement,
-            None => self.prepare(sql, deadline)?,
-        };
-        match act(&statement) {
-            Err(error) if stale(&error).is_some() => {
-                self.link.with_statements(|statements| statements.forget(sql));
-                if fresh || self.in_transaction() {
-                    return Err(error);
-                }
-                act(&self.prepare(sql, deadline)?)
-            }
-            result => result,
-        }
-    }
-
-    /// Parses and describes a statement, and remembers it.
-    fn prepare(&self, sql: &str, deadline: Deadline) -> Result<Arc<Statement>> {
-        let (name, closes) = self.link.with_statements(|statements| statements.begin());
-        let mut orphans = Orphans { link: &self.link, names: closes };
-        let mut steps = vec![Step::Close; orphans.names.len()];
-        steps.extend([Step::Parse, Step::Describe, Step::Sync]);
-        let claim = self.submit(Exchange::new(&steps), deadline, |encoder| {
-            for close in &orphans.names {
-                encoder.close_statement(close)?;
-            }
-            encoder.parse(&name, sql, &[])?;
-            encoder.describe_statement(&name)?;
-            encoder.sync();
-            Ok(())
-        })?;
-        // Those are closed; from here on the server may know the new one.
-        orphans.names = vec![name.clone()];
-        let reply = self.wait(claim)?;
-        check(&reply)?;
-        let statement = Arc::new(self.describe(name, &reply, deadline)?);
-        orphans.names.clear();
-        self.link.with_statements(|statements| statements.insert(sql, statement.clone()));
-        Ok(statement)
-    }
-
-    fn describe(&self, name: String, reply: &Reply, deadline: Deadline) -> Result<Statement> {
-        let mut params = Vec::new();
-        let mut columns = Vec::new();
-        let mut returns_rows = false;
-        for (tag, body) in Messages::new(&reply.bytes) {
-            let body = &reply.bytes[body];
-            match tag {
-                b't' => params = self.believe(decode::parameter_description(body))?,
-                b'T' => {
-                    columns = self.believe(decode::row_description(body))?;
-                    returns_rows = true;
-                }
-                _ => {}
-            }
-        }
-        let resolve = |oid| self.resolve(oid, deadline);
-        let params = params.into_iter().map(resolve).collect::<Result<_>>()?;
-        let columns = columns.into_iter().map(|field| Ok(Column::new(field.name, resolve(field.type_oid)?)));
-        let columns = Arc::new(Columns::new(columns.collect::<Result<_>>()?));
-        Ok(Statement { name, params, columns, returns_rows })
-    }
-
-    /// The type with this OID. The server's own word on its catalogue is taken only in built-in types, or it could send us
-    /// from question to question until our stack is used up.
-    fn resolve(&self, oid: Oid, deadline: Deadline) -> Result<Type> {
-        if self.resolving.replace(true) {
-            return Ok(self.link.knowledge.types.known_or_unknown(oid));
-        }
-        /// Also if the caller is cancelled meanwhile.
-        struct Resolved<'c>(&'c Cell<bool>);
-        impl Drop for Resolved<'_> {
-            fn drop(&mut self) {
-                self.0.set(false);
-            }
-        }
-        let _resolved = Resolved(&self.resolving);
-        self.link.knowledge.types.resolve(self, oid, deadline)
-    }
-
     /// Sends a request and waits for its reply.
     fn ask(
         &self,
@@ -280,16 +174,24 @@ impl Connection {
         deadline: Deadline,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Claim<Result<Reply>>> {
+        let mut scratch = self.take_scratch();
+        encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
+        let claim = self.link.submit(&scratch, exchange, deadline);
+        self.keep_scratch(scratch);
+        claim
+    }
+
+    fn take_scratch(&self) -> BytesMut {
         let mut scratch = self.scratch.take();
         scratch.clear();
         scratch.reserve(USUAL);
-        // User code encodes values here: no lock is held.
-        encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
-        let claim = self.link.submit(&scratch, exchange, deadline);
+        scratch
+    }
+
+    fn keep_scratch(&self, scratch: BytesMut) {
         if scratch.capacity() <= KEEP {
             self.scratch.set(scratch);
         }
-        claim
     }
 
     fn wait(&self, claim: Claim<Result<Reply>>) -> Result<Reply> {
@@ -326,19 +228,6 @@ impl fmt::Debug for Connection {
             .field("process_id", &self.process_id())
             .field("server_version", &self.server_version())
             .finish_non_exhaustive()
-    }
-}
-
-/// Statements that the server may know and that nobody remembers: closed with the next one that is prepared. In a guard,
-/// because a cancel may hit at any wait.
-struct Orphans<'c> {
-    link: &'c Link,
-    names: Vec<String>,
-}
-
-impl Drop for Orphans<'_> {
-    fn drop(&mut self) {
-        self.link.with_statements(|statements| self.names.drain(..).for_each(|name| statements.orphan(name)));
     }
 }
 

@@ -1,14 +1,16 @@
-//! Statements that all sessions of a pool know, or can be told, under one name. Uses: protocol, statement, types.
+//! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, protocol, statement, types.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use postgres_types::Oid;
+use postgres_types::{Oid, Type};
 use rustc_hash::FxHashMap;
 
 use super::statement::Statement;
 use super::types::Types;
+use crate::columns::Columns;
+use crate::declared::{Declared, Kind};
 use crate::protocol::decode::{self, Messages};
 
 /// What all sessions of a pool have in common.
@@ -17,20 +19,65 @@ pub(crate) struct Knowledge {
     pub(crate) plans: Plans,
 }
 
+/// Which statement is meant.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// The one of this text.
+    Text(&'a str),
+    Declared(&'static Declared),
+}
+
+impl<'a> Source<'a> {
+    /// What the server gets.
+    pub(crate) fn text(self) -> &'a str {
+        match self {
+            Source::Text(text) => text,
+            Source::Declared(declared) => declared.text,
+        }
+    }
+
+    pub(crate) fn declared(self) -> Option<&'static Declared> {
+        match self {
+            Source::Text(_) => None,
+            Source::Declared(declared) => Some(declared),
+        }
+    }
+}
+
 /// A statement whose parameters and columns are known before any session is at hand: its request can be encoded while
 /// it still waits for one. A session that has not parsed it does so first.
 pub(crate) struct Plan {
     pub(super) number: usize,
+    /// What sessions call it; empty if they are to remember nothing.
+    pub(crate) name: String,
     pub(super) sql: Arc<str>,
+    /// What the server is told of its parameters; 0 leaves it open.
     pub(super) types: Vec<Oid>,
     pub(crate) statement: Arc<Statement>,
 }
 
+/// The name of a plan, on every session.
+pub(super) fn name(number: usize) -> String {
+    format!("q{number}")
+}
+
 impl Plan {
+    /// One that the server has not been asked about.
+    pub(super) fn provisional(number: usize, name: String, sql: Arc<str>, types: Vec<Oid>) -> Plan {
+        // A type that is left open travels as text, and needs no other.
+        let params = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::TEXT)).collect();
+        let columns = Arc::new(Columns::new(Vec::new()));
+        let statement = Arc::new(Statement { params, columns, returns_rows: false });
+        Plan { number, name, sql, types, statement }
+    }
+
     /// Whether a session that has just parsed it was told what the plan says: the same parameters, the same columns.
-    pub(crate) fn is_described_by(&self, reply: &Bytes) -> bool {
+    pub(super) fn is_described_by(&self, reply: &Bytes) -> bool {
         Messages::new(reply).all(|(tag, body)| match tag {
-            b't' => decode::parameter_description(&reply[body]).is_ok_and(|types| types == self.types),
+            b't' => decode::parameter_description(&reply[body]).is_ok_and(|types| {
+                let told = types.iter().zip(&self.types);
+                types.len() == self.types.len() && told.into_iter().all(|(is, said)| is == said || *said == 0)
+            }),
             b'T' => decode::row_description(&reply[body]).is_ok_and(|fields| {
                 let columns = &self.statement.columns;
                 self.statement.returns_rows
@@ -45,86 +92,165 @@ impl Plan {
     }
 }
 
-/// The plans of a pool, by their text: bounded; what does not fit is prepared per session.
+/// The plans of a pool: those of declared queries for ever, those of other texts as long as they are used, bounded.
 pub(crate) struct Plans {
     capacity: usize,
+    /// Sessions remember nothing: a pooler stands between.
+    unnamed: bool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    known: FxHashMap<Arc<str>, Arc<Plan>>,
+    /// By the address of the declaration.
+    declared: FxHashMap<usize, Arc<Plan>>,
+    texts: FxHashMap<Arc<str>, Known>,
+    /// Counts uses of texts, for the least recent.
+    uses: u64,
     made: usize,
-    /// Plans that do not fit any longer, in the order in which that was seen.
-    retired: Vec<Arc<Plan>>,
 }
+
+struct Known {
+    plan: Arc<Plan>,
+    used: u64,
+}
+
+/// How many texts are remembered if sessions remember none.
+const FEWEST: usize = 64;
 
 impl Knowledge {
     pub(crate) fn new(capacity: usize) -> Arc<Knowledge> {
-        let plans = Plans { capacity, inner: Mutex::default() };
+        let plans = Plans {
+            capacity: if capacity == 0 { FEWEST } else { capacity },
+            unnamed: capacity == 0,
+            inner: Mutex::default(),
+        };
         Arc::new(Knowledge { types: Types::default(), plans })
     }
 }
 
+fn address(declared: &'static Declared) -> usize {
+    std::ptr::from_ref(declared).addr()
+}
+
 impl Plans {
-    pub(crate) fn get(&self, sql: &str) -> Option<Arc<Plan>> {
-        self.inner.lock().known.get(sql).cloned()
-    }
-
-    /// Makes a plan of what one session was told about the statement.
-    pub(crate) fn learn(&self, sql: &str, statement: &Statement) {
+    pub(crate) fn get(&self, source: Source<'_>) -> Option<Arc<Plan>> {
         let mut inner = self.inner.lock();
-        if inner.known.len() >= self.capacity || inner.known.contains_key(sql) {
-            return;
-        }
-        inner.made += 1;
-        let number = inner.made;
-        let sql: Arc<str> = sql.into();
-        let statement = Arc::new(Statement { name: format!("q{number}"), ..statement.clone() });
-        let types = statement.params.iter().map(postgres_types::Type::oid).collect();
-        inner.known.insert(sql.clone(), Arc::new(Plan { number, sql, types, statement }));
-    }
-
-    /// It returns other columns than it did: nobody uses it any more, and sessions close it.
-    pub(crate) fn retire(&self, plan: &Arc<Plan>) {
-        let mut inner = self.inner.lock();
-        if inner.known.get(&plan.sql).is_some_and(|known| Arc::ptr_eq(known, plan)) {
-            inner.known.remove(&plan.sql);
-            inner.retired.push(plan.clone());
+        match source {
+            Source::Declared(declared) => inner.declared.get(&address(declared)).cloned(),
+            Source::Text(text) => {
+                inner.uses += 1;
+                let uses = inner.uses;
+                let known = inner.texts.get_mut(text)?;
+                known.used = uses;
+                Some(known.plan.clone())
+            }
         }
     }
 
-    /// The plans that were retired since a session last asked.
-    pub(super) fn retired_since(&self, seen: &mut usize) -> Vec<Arc<Plan>> {
-        let inner = self.inner.lock();
-        let new = inner.retired.get(*seen..).unwrap_or_default().to_vec();
-        *seen = inner.retired.len();
-        new
+    /// A plan to ask the server about.
+    pub(super) fn provisional(&self, source: Source<'_>) -> Plan {
+        let number = {
+            let mut inner = self.inner.lock();
+            inner.made += 1;
+            inner.made
+        };
+        let name = if self.unnamed { String::new() } else { name(number) };
+        let types = source.declared().map_or_else(Vec::new, |declared| declared.types().collect());
+        Plan::provisional(number, name, source.text().into(), types)
+    }
+
+    /// Remembers what the server told about a provisional plan. If another session has been faster, both are right, and
+    /// the other's stays.
+    pub(super) fn learn(&self, source: Source<'_>, asked: &Plan, statement: Arc<Statement>) -> Arc<Plan> {
+        // What travels as text fits whatever the server makes of it; what was encoded as the type of a session must have
+        // that type on all.
+        let declared = source.declared();
+        let open = |at: usize| {
+            declared.and_then(|declared| declared.slots.get(at).map(|slot| declared.kind(*slot)))
+        };
+        let types = statement.params.iter().enumerate().map(|(at, type_)| match open(at) {
+            Some(Kind::Open) | None => type_.oid(),
+            Some(_) => asked.types.get(at).copied().unwrap_or(0),
+        });
+        let plan = Arc::new(Plan {
+            number: asked.number,
+            name: asked.name.clone(),
+            sql: asked.sql.clone(),
+            types: types.collect(),
+            statement,
+        });
+        let mut inner = self.inner.lock();
+        match source {
+            Source::Declared(declared) => {
+                inner.declared.entry(address(declared)).or_insert_with(|| plan.clone());
+            }
+            Source::Text(_) if inner.texts.contains_key(&plan.sql) => {}
+            Source::Text(_) => inner.remember(plan.clone(), self.capacity),
+        }
+        plan
+    }
+
+    /// It is not what the server says any more: nobody uses it from now on. Sessions close it when they need the room.
+    pub(crate) fn retire(&self, source: Source<'_>, plan: &Plan) {
+        let mut inner = self.inner.lock();
+        match source {
+            Source::Declared(declared) => {
+                if inner.declared.get(&address(declared)).is_some_and(|known| known.number == plan.number) {
+                    inner.declared.remove(&address(declared));
+                }
+            }
+            Source::Text(text) => {
+                if inner.texts.get(text).is_some_and(|known| known.plan.number == plan.number) {
+                    inner.texts.remove(text);
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn remember(&mut self, plan: Arc<Plan>, capacity: usize) {
+        while self.texts.len() >= capacity {
+            let oldest = self.texts.iter().min_by_key(|(_, known)| known.used).map(|(text, _)| text.clone());
+            let Some(oldest) = oldest else { return };
+            self.texts.remove(&oldest);
+        }
+        self.uses += 1;
+        self.texts.insert(plan.sql.clone(), Known { plan, used: self.uses });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::columns::Columns;
+
+    fn learn(plans: &Plans, text: &str) -> Arc<Plan> {
+        let asked = plans.provisional(Source::Text(text));
+        plans.learn(Source::Text(text), &asked, asked.statement.clone())
+    }
 
     #[test]
-    fn plans_are_bounded_and_a_retired_one_is_made_anew_under_another_name() {
-        let knowledge = Knowledge::new(1);
-        let columns = Arc::new(Columns::new(Vec::new()));
-        let statement = Statement { name: "s1".into(), params: Vec::new(), columns, returns_rows: false };
-        knowledge.plans.learn("one", &statement);
-        knowledge.plans.learn("two", &statement);
-        assert!(knowledge.plans.get("two").is_none());
-        let first = knowledge.plans.get("one").expect("learnt");
-        knowledge.plans.retire(&first);
-        knowledge.plans.retire(&first);
-        assert!(knowledge.plans.get("one").is_none());
-        let mut seen = 0;
-        assert_eq!(knowledge.plans.retired_since(&mut seen).len(), 1);
-        assert_eq!(knowledge.plans.retired_since(&mut seen).len(), 0);
-        knowledge.plans.learn("one", &statement);
-        let second = knowledge.plans.get("one").expect("learnt again");
-        assert_ne!(first.statement.name, second.statement.name);
+    fn texts_are_bounded_and_the_least_recently_used_goes_first() {
+        let knowledge = Knowledge::new(2);
+        let plans = &knowledge.plans;
+        learn(plans, "one");
+        learn(plans, "two");
+        assert!(plans.get(Source::Text("one")).is_some());
+        learn(plans, "three");
+        assert!(plans.get(Source::Text("two")).is_none());
+        assert!(plans.get(Source::Text("one")).is_some());
+    }
+
+    #[test]
+    fn a_retired_plan_is_made_anew_under_another_name() {
+        let knowledge = Knowledge::new(8);
+        let first = learn(&knowledge.plans, "one");
+        knowledge.plans.retire(Source::Text("one"), &first);
+        assert!(knowledge.plans.get(Source::Text("one")).is_none());
+        let second = learn(&knowledge.plans, "one");
+        knowledge.plans.retire(Source::Text("one"), &first);
+        assert!(knowledge.plans.get(Source::Text("one")).is_some(), "the first was retired, not the second");
+        assert_ne!(first.name, second.name);
     }
 }

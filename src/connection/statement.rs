@@ -1,150 +1,121 @@
-//! Prepared statements of one session. Uses: columns, plan.
+//! Which statements a session has parsed. Uses: columns, plan.
 
 use std::sync::Arc;
 
 use postgres_types::Type;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
-use super::plan::{Plan, Plans};
+use super::plan::Plan;
 use crate::columns::Columns;
 
-/// A statement that the server has parsed for this session.
+/// What the server told about a statement.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
-    pub(crate) name: String,
     pub(crate) params: Vec<Type>,
     pub(crate) columns: Arc<Columns>,
     /// Whether it returns rows at all: a SELECT of no columns does.
     pub(crate) returns_rows: bool,
 }
 
-/// The statements that a session knows, by their text: bounded, the least recently used goes first.
+/// The plans that a session has parsed: bounded, the least recently used goes first.
 ///
-/// A statement is remembered from its ParseComplete on and survives a rollback, as it does on the server. Names
+/// A statement is known from its ParseComplete on and survives a rollback, as it does on the server. Names
 /// are never used twice, so a name that is closed late cannot hit a newer statement.
 pub(crate) struct Statements {
-    known: FxHashMap<Arc<str>, Known>,
+    met: FxHashMap<usize, Met>,
     capacity: usize,
     /// Counts uses, for the least recent.
     uses: u64,
-    names: u64,
     /// Known to the server and no longer to us.
-    to_close: Vec<Closing>,
-    /// The plans of the pool that the session has parsed.
-    plans: FxHashMap<usize, String>,
-    /// How many retired plans it has heard of.
-    retired_seen: usize,
+    to_close: Vec<String>,
 }
 
-/// A name that is to be closed, once nobody uses its statement: a stream may still be reading, and a `ToSql` that
-/// queries the same connection may have pushed out the statement that it is being encoded for.
-struct Closing {
-    name: String,
-    statement: Option<Arc<Statement>>,
-}
-
-impl Closing {
-    fn is_due(&self) -> bool {
-        self.statement.as_ref().is_none_or(|statement| Arc::strong_count(statement) == 1)
-    }
-}
-
-impl From<Arc<Statement>> for Closing {
-    fn from(statement: Arc<Statement>) -> Closing {
-        Closing { name: statement.name.clone(), statement: Some(statement) }
-    }
-}
-
-struct Known {
-    statement: Arc<Statement>,
+struct Met {
     used: u64,
+    /// Its ParseComplete has come. Before that, nobody knows whether the server has it.
+    parsed: bool,
+    /// What this session was told, where that is not what the plan says: another search_path, another schema.
+    own: Option<Arc<Statement>>,
+}
+
+/// What stands before a request, so that the session knows its statement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Introduction {
+    /// Names to close in the same exchange.
+    pub(crate) closes: SmallVec<[String; CLOSES]>,
 }
 
 /// How many names one exchange closes at most.
-pub(crate) const CLOSES: usize = 4;
+pub(crate) const CLOSES: usize = 2;
 
 impl Statements {
     pub(crate) fn new(capacity: usize) -> Statements {
-        Statements {
-            known: FxHashMap::default(),
-            capacity,
-            uses: 0,
-            names: 0,
-            to_close: Vec::new(),
-            plans: FxHashMap::default(),
-            retired_seen: 0,
-        }
+        Statements { met: FxHashMap::default(), capacity, uses: 0, to_close: Vec::new() }
     }
 
-    pub(crate) fn get(&mut self, sql: &str) -> Option<Arc<Statement>> {
+    /// What this session was told about the plan, if it has parsed it; else how to introduce it, which is taken to be under
+    /// way from now on.
+    pub(crate) fn greet(&mut self, plan: &Plan) -> Result<Option<Arc<Statement>>, Introduction> {
         self.uses += 1;
-        let known = self.known.get_mut(sql)?;
-        known.used = self.uses;
-        Some(known.statement.clone())
-    }
-
-    /// A name for the next statement, and the names to close in the same exchange.
-    pub(crate) fn begin(&mut self) -> (String, Vec<String>) {
-        while !self.known.is_empty() && self.known.len() >= self.capacity {
-            let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(sql, _)| sql.clone());
-            if let Some(known) = oldest.and_then(|sql| self.known.remove(&sql)) {
-                self.to_close.push(known.statement.into());
+        let mut closes = SmallVec::new();
+        if !plan.name.is_empty() {
+            match self.met.get_mut(&plan.number) {
+                Some(met) if met.parsed => {
+                    met.used = self.uses;
+                    return Ok(met.own.clone());
+                }
+                // Nobody saw what became of it. To close a statement that is not there is no error.
+                Some(_) => closes.push(plan.name.clone()),
+                None => self.make_room(),
             }
+            self.met.insert(plan.number, Met { used: self.uses, parsed: false, own: None });
         }
-        self.names += 1;
-        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES);
-        (format!("s{}", self.names), due.map(|closing| closing.name).collect())
+        closes.extend(self.to_close.drain(..self.to_close.len().min(CLOSES - closes.len())));
+        Err(Introduction { closes })
     }
 
-    /// `None` if the session has parsed this plan; else the names to close in the exchange that parses it.
-    pub(crate) fn greet(&mut self, plan: &Plan, plans: &Plans) -> Option<Vec<String>> {
-        if self.plans.contains_key(&plan.number) {
-            return None;
+    fn make_room(&mut self) {
+        while !self.met.is_empty() && self.met.len() >= self.capacity {
+            let oldest = self.met.iter().min_by_key(|(_, met)| met.used).map(|(number, _)| *number);
+            let Some(oldest) = oldest else { return };
+            self.forget(oldest);
         }
-        for retired in plans.retired_since(&mut self.retired_seen) {
-            self.forget_plan(&retired);
-        }
-        let due = self.to_close.extract_if(.., |closing| closing.is_due()).take(CLOSES);
-        Some(due.map(|closing| closing.name).collect())
     }
 
-    /// The session has parsed it.
-    pub(crate) fn meet(&mut self, plan: &Plan) {
-        self.plans.insert(plan.number, plan.statement.name.clone());
+    /// The server has parsed it; `own` is what it told, where that is not what the plan says.
+    pub(crate) fn meet(&mut self, number: usize, own: Option<Arc<Statement>>) {
+        if let Some(met) = self.met.get_mut(&number) {
+            met.parsed = true;
+            met.own = own;
+        }
     }
 
-    /// It does not fit any more: it is closed with the next one that is parsed.
-    pub(crate) fn forget_plan(&mut self, plan: &Plan) {
-        self.to_close.extend(self.plans.remove(&plan.number).map(|name| Closing { name, statement: None }));
+    /// Whether the session has parsed it, and what it was told, where that is not what the plan says.
+    pub(crate) fn met(&self, number: usize) -> Option<Option<Arc<Statement>>> {
+        self.met.get(&number).filter(|met| met.parsed).map(|met| met.own.clone())
+    }
+
+    /// It is used no more, or it may or may not be there: it is closed with the next that is introduced.
+    pub(crate) fn forget(&mut self, number: usize) {
+        if self.met.remove(&number).is_some() {
+            self.to_close.push(super::plan::name(number));
+        }
+    }
+
+    /// The server refused to parse it.
+    pub(crate) fn miss(&mut self, number: usize) {
+        self.met.remove(&number);
     }
 
     /// The session has forgotten what it had parsed.
-    pub(crate) fn forget_plans(&mut self) {
-        self.plans.clear();
+    pub(crate) fn forget_all(&mut self) {
+        self.met.clear();
     }
 
-    /// Remembers it.
-    pub(crate) fn insert(&mut self, sql: &str, statement: Arc<Statement>) {
-        if self.capacity == 0 {
-            self.to_close.push(statement.into());
-            return;
-        }
-        self.uses += 1;
-        let replaced = self.known.insert(sql.into(), Known { statement, used: self.uses });
-        self.to_close.extend(replaced.map(|known| known.statement.into()));
-    }
-
-    /// Forgets it: the server knows it no more, or its plan does not fit any longer.
-    pub(crate) fn forget(&mut self, sql: &str) {
-        if let Some(known) = self.known.remove(sql) {
-            // To close a statement that is not there is no error.
-            self.to_close.push(known.statement.into());
-        }
-    }
-
-    /// The server may know this, and nobody remembers it. To close one that is not there is no error.
-    pub(crate) fn orphan(&mut self, name: String) {
-        self.to_close.push(Closing { name, statement: None });
+    /// Names that an exchange would have closed that was never sent.
+    pub(crate) fn close_later(&mut self, introduction: Introduction) {
+        self.to_close.extend(introduction.closes);
     }
 }
 
@@ -152,49 +123,55 @@ impl Statements {
 mod tests {
     use super::*;
 
-    fn statement(name: String) -> Arc<Statement> {
-        Arc::new(Statement {
-            name,
-            params: Vec::new(),
-            columns: Arc::new(Columns::new(Vec::new())),
-            returns_rows: false,
-        })
+    fn plan(number: usize) -> Plan {
+        Plan::provisional(number, super::super::plan::name(number), "SELECT 1".into(), Vec::new())
+    }
+
+    fn closes(statements: &mut Statements, number: usize) -> Vec<String> {
+        let introduction = statements.greet(&plan(number)).expect_err("not met");
+        statements.meet(number, None);
+        introduction.closes.into_vec()
     }
 
     #[test]
     fn the_least_recently_used_goes_first_and_is_closed() {
         let mut statements = Statements::new(2);
-        for sql in ["one", "two"] {
-            let (name, closes) = statements.begin();
-            assert!(closes.is_empty());
-            statements.insert(sql, statement(name));
-        }
-        assert!(statements.get("one").is_some());
-        let (name, closes) = statements.begin();
-        assert_eq!((name.as_str(), closes), ("s3", vec!["s2".to_owned()]));
-        statements.insert("three", statement(name));
-        assert!(statements.get("one").is_some() && statements.get("two").is_none());
+        assert!(closes(&mut statements, 1).is_empty());
+        assert!(closes(&mut statements, 2).is_empty());
+        assert!(statements.greet(&plan(1)).is_ok());
+        assert_eq!(closes(&mut statements, 3), ["q2"]);
+        assert!(statements.greet(&plan(1)).is_ok());
+        assert_eq!(closes(&mut statements, 2), ["q3"]);
     }
 
     #[test]
-    fn a_statement_in_use_is_closed_when_that_is_over() {
-        let mut statements = Statements::new(1);
-        let (name, _) = statements.begin();
-        let used = statement(name);
-        statements.insert("one", used.clone());
-        assert!(statements.begin().1.is_empty() && statements.get("one").is_none());
-        assert_eq!(statements.begin().1, Vec::<String>::new());
-        drop(used);
-        assert_eq!(statements.begin().1, ["s1"]);
-    }
-
-    #[test]
-    fn names_are_never_used_twice_and_orphans_are_closed() {
+    fn one_of_which_nobody_knows_is_closed_before_it_is_parsed_again() {
         let mut statements = Statements::new(8);
-        let (first, _) = statements.begin();
-        statements.orphan(first.clone());
-        let (second, closes) = statements.begin();
-        assert_ne!(first, second);
-        assert_eq!(closes, vec![first]);
+        assert!(statements.greet(&plan(1)).is_err_and(|introduction| introduction.closes.is_empty()));
+        assert_eq!(closes(&mut statements, 1), ["q1"]);
+        assert!(statements.greet(&plan(1)).is_ok());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_closed_with_the_next() {
+        let mut statements = Statements::new(8);
+        for number in 1..4 {
+            closes(&mut statements, number);
+        }
+        for number in 1..4 {
+            statements.forget(number);
+        }
+        assert_eq!(closes(&mut statements, 4), ["q1", "q2"]);
+        assert_eq!(closes(&mut statements, 5), ["q3"]);
+    }
+
+    #[test]
+    fn a_statement_without_a_name_is_parsed_each_time() {
+        let mut statements = Statements::new(0);
+        let unnamed = Plan::provisional(1, String::new(), "SELECT 1".into(), Vec::new());
+        for _ in 0..3 {
+            assert!(statements.greet(&unnamed).is_err_and(|introduction| introduction.closes.is_empty()));
+            statements.meet(1, None);
+        }
     }
 }

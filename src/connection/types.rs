@@ -1,7 +1,7 @@
 //! Types that are not built in: enums, domains, composites, arrays and ranges of the database.
-//! Uses: connection, deadline, error.
+//! Uses: connection, deadline, error, from_row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
 
 use parking_lot::Mutex;
@@ -10,16 +10,24 @@ use postgres_types::{Field, Kind, Oid, Type};
 use super::Connection;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::from_row::FromRow;
 
 /// The types of one database, looked up once and shared by all sessions of a pool.
 #[derive(Default)]
-pub(crate) struct Types(Mutex<HashMap<Oid, Type>>);
+pub(crate) struct Types(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    types: HashMap<Oid, Type>,
+    /// Those that have no `send` function.
+    without_binary_form: HashSet<Oid>,
+}
 
 /// Types nest; a catalogue that nests deeper than this is not followed.
 const DEEPEST: usize = 64;
 
 const TYPE: &str = "\
-SELECT t.typname::text, t.typtype, t.typelem, r.rngsubtype, t.typbasetype, n.nspname::text, t.typrelid \
+SELECT t.typname::text, t.typtype, t.typelem, r.rngsubtype, t.typbasetype, n.nspname::text, t.typrelid, t.typsend = 0 \
 FROM pg_catalog.pg_type t \
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
 LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid \
@@ -33,13 +41,14 @@ SELECT attname::text, atttypid FROM pg_catalog.pg_attribute \
 WHERE attrelid = $1 AND NOT attisdropped AND attnum > 0 ORDER BY attnum";
 
 /// One row of `TYPE`.
-type Described = (String, i8, Oid, Option<Oid>, Oid, String, Oid);
+type Described = (String, i8, Oid, Option<Oid>, Oid, String, Oid, bool);
 
 /// A type as the catalogue describes it, while the types that it is made of may not be known yet.
 struct Shape {
     name: String,
     schema: String,
     form: Form,
+    without_binary_form: bool,
 }
 
 enum Form {
@@ -84,8 +93,24 @@ impl Types {
     }
 
     /// The type if no question is needed.
-    fn known(&self, oid: Oid) -> Option<Type> {
-        Type::from_oid(oid).or_else(|| self.0.lock().get(&oid).cloned())
+    pub(super) fn known(&self, oid: Oid) -> Option<Type> {
+        Type::from_oid(oid).or_else(|| self.0.lock().types.get(&oid).cloned())
+    }
+
+    /// Whether values of a known type can be had in binary. Whatever is made of a type without is without.
+    pub(super) fn has_binary_form(&self, type_: &Type) -> bool {
+        // Built-in ones: `SELECT oid FROM pg_type WHERE typsend = 0`.
+        let without = matches!(*type_, Type::ACLITEM | Type::GTS_VECTOR)
+            || Type::from_oid(type_.oid()).is_none()
+                && self.0.lock().without_binary_form.contains(&type_.oid());
+        !without
+            && match type_.kind() {
+                Kind::Array(part) | Kind::Domain(part) | Kind::Range(part) | Kind::Multirange(part) => {
+                    self.has_binary_form(part)
+                }
+                Kind::Composite(fields) => fields.iter().all(|field| self.has_binary_form(field.type_())),
+                _ => true,
+            }
     }
 
     /// The type if no question is needed, else one that says no more than its OID.
@@ -108,7 +133,11 @@ impl Types {
                 Kind::Composite(fields.collect())
             }
         };
-        self.0.lock().insert(oid, shape.named(oid, kind));
+        let mut known = self.0.lock();
+        if shape.without_binary_form {
+            known.without_binary_form.insert(oid);
+        }
+        known.types.insert(oid, shape.named(oid, kind));
     }
 }
 
@@ -128,23 +157,30 @@ impl Shape {
 
 /// A type dropped since, or one that must not be asked for: what can be said.
 fn unknown() -> Shape {
-    Shape { name: "unknown".to_owned(), schema: "pg_catalog".to_owned(), form: Form::Simple }
+    Shape { name: "unknown".to_owned(), schema: "pg_catalog".to_owned(), form: Form::Simple, without_binary_form: false }
 }
 
 /// Asks the catalogue about one type.
 fn ask(connection: &Connection, oid: Oid, deadline: Deadline) -> Result<Shape> {
-    let found = connection.run(TYPE, &(oid,), deadline)?.rows::<Described>()?;
-    let Some((name, kind, element, range_of, base, schema, relation)) = found.into_iter().next() else {
+    let found: Vec<Described> = rows(connection, TYPE, oid, deadline)?;
+    let Some((name, kind, element, range_of, base, schema, relation, without_binary_form)) =
+        found.into_iter().next()
+    else {
         return Ok(unknown());
     };
     let form = match (kind.cast_unsigned(), range_of) {
-        (b'e', _) => Form::Enum(connection.run(LABELS, &(oid,), deadline)?.rows()?),
+        (b'e', _) => Form::Enum(rows(connection, LABELS, oid, deadline)?),
         (b'p', _) => Form::Pseudo,
         _ if base != 0 => Form::Domain(base),
         _ if element != 0 => Form::Array(element),
-        _ if relation != 0 => Form::Composite(connection.run(ATTRIBUTES, &(relation,), deadline)?.rows()?),
+        _ if relation != 0 => Form::Composite(rows(connection, ATTRIBUTES, relation, deadline)?),
         (_, Some(subtype)) => Form::Range(subtype),
         (_, None) => Form::Simple,
     };
-    Ok(Shape { name, schema, form })
+    Ok(Shape { name, schema, form, without_binary_form })
+}
+
+fn rows<T: FromRow>(connection: &Connection, sql: &str, oid: Oid, deadline: Deadline) -> Result<Vec<T>> {
+    let answer = connection.look_up(sql, &(oid,), deadline)?;
+    answer.rows(&T::plan(answer.columns())?)
 }

@@ -1,24 +1,65 @@
 //! Where a query failed, drawn like a compiler's message. Uses: nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// Where and in which text a query failed.
+/// Which query failed, and where it is written.
 #[derive(Clone)]
 pub(crate) struct QueryContext {
+    /// The text as it was written.
     pub(crate) sql: Arc<str>,
+    /// The name of a declared query.
     pub(crate) name: Option<&'static str>,
-    pub(crate) location: Option<&'static Location<'static>>,
+    pub(crate) place: Option<Place>,
+    /// From which character of the text that was sent on which character of this one is meant; both from 0.
+    pub(crate) edits: Cow<'static, [(u32, u32)]>,
+    /// What else would help, by the library's own knowledge.
+    pub(crate) help: Option<String>,
+}
+
+/// Where a text stands.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) file: Cow<'static, str>,
+    pub(crate) line: u32,
+    /// Whether each line of the text is a line of the file.
+    pub(crate) lines_match: bool,
+    /// Whether the file holds nothing else, so that columns can be told too.
+    pub(crate) whole_file: bool,
+}
+
+impl Place {
+    /// A call in the program.
+    pub(crate) fn of(location: &'static Location<'static>) -> Place {
+        let file = Cow::Borrowed(location.file());
+        Place { file, line: location.line(), lines_match: false, whole_file: false }
+    }
 }
 
 impl QueryContext {
+    /// Where in the text as it was written the server's position is, from 0. It counts characters of the text that it got,
+    /// from 1 (manual, "Error and Notice Message Fields").
+    fn source_position(&self, position: u32) -> usize {
+        let sent = position.saturating_sub(1);
+        let source = maypole_sql::source_character(&self.edits, sent);
+        usize::try_from(source).unwrap_or(usize::MAX)
+    }
+
     /// The place in the program, and the lines of SQL with a caret under the position.
     pub(super) fn excerpt(&self, f: &mut fmt::Formatter<'_>, position: Option<u32>) -> fmt::Result {
-        if let Some(location) = self.location {
-            write!(f, "\n  --> {}:{}", location.file(), location.line())?;
+        let at = position.map(|position| self.source_position(position));
+        if let Some(place) = &self.place {
+            let before = || self.sql.chars().take(at.unwrap_or(0));
+            let lines = if place.lines_match { before().filter(|c| *c == '\n').count() } else { 0 };
+            write!(f, "\n  --> {}:{}", place.file, u64::from(place.line) + lines as u64)?;
+            if place.whole_file && at.is_some() {
+                let column = before().collect::<String>().chars().rev().take_while(|c| *c != '\n').count();
+                write!(f, ":{}", column + 1)?;
+            }
         }
-        let Some(position) = position else {
+        let Some(mut before) = at else {
             // Without a position the first lines are enough to recognise the statement.
             let mut lines = self.sql.trim().lines();
             for line in lines.by_ref().take(3) {
@@ -27,7 +68,6 @@ impl QueryContext {
             }
             return if lines.next().is_some() { f.write_str("\n   | …") } else { Ok(()) };
         };
-        let mut before = usize::try_from(position).unwrap_or(usize::MAX).saturating_sub(1);
         for line in self.sql.split('\n') {
             let length = line.chars().count();
             if before <= length {

@@ -1,10 +1,9 @@
-//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, keeper, params, pool, promise, protocol.
+//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, keeper, pool, promise, protocol.
 //!
 //! Whoever frees a connection sends the request of the oldest errand at once, and when the reply is there the
 //! driver gives the connection to the next. The caller sleeps from the first to the last: without errands it would be woken
 //! twice, and the connection would idle while it wakes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,21 +11,36 @@ use bytes::BytesMut;
 
 use super::core::{Acquire, Claim, LeaseId, Ticket};
 use super::{Inner, Return, Waking};
-use crate::connection::{self, Answer, Link, Plan, Sent, Stale, check, stale};
+use crate::connection::{
+    self, Answer, Fit, Introduced, Known, Link, Plan, Request, Stale, Statement, check, stale,
+};
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{self, Error, Phase, Result};
 use crate::keeper;
-use crate::params::Params;
 use crate::promise::{Promise, Waited, promise};
 use crate::protocol::encode::Encoder;
-use crate::protocol::session::{End, Reply};
+use crate::protocol::session::Reply;
 
 /// Room for a usual request.
 const USUAL: usize = 256;
 
-/// The reply and the session it came from; `None` if the plan does not fit any more, and nothing was executed.
-type Outcome = Result<Option<(Arc<Link>, Reply)>>;
+/// A reply and the session it came from.
+struct Answered {
+    link: Arc<Link>,
+    reply: Reply,
+    described: Described,
+}
+
+/// What the session was told of the plan.
+enum Described {
+    AsPlanned,
+    Otherwise(Arc<Statement>),
+    /// Something else, in this very reply.
+    Here,
+    /// Nothing: it was not parsed.
+    Refused,
+}
 
 pub(super) struct Errand {
     inner: Arc<Inner>,
@@ -35,26 +49,30 @@ pub(super) struct Errand {
     request: BytesMut,
     acquire_limit: Option<Duration>,
     query_limit: Option<Duration>,
-    promise: Promise<Outcome>,
+    promise: Promise<Result<Answered>>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
     /// The connection that it was given.
     given: OnceLock<(LeaseId, Arc<Link>)>,
-    /// The session was asked how it describes the plan; the request has not been sent.
-    asked: AtomicBool,
+    /// What the session knew of the plan when the request was sent.
+    known: OnceLock<Known>,
 }
 
 impl Inner {
-    /// Runs a plan on whatever connection is free first. `Ok(None)`: the plan does not fit any more, run it otherwise.
+    /// Runs a plan on whatever connection is free first. `Ok(None)`: the plan does not fit any more and nothing was executed,
+    /// run it otherwise.
     pub(super) fn run(
         this: &Arc<Inner>,
         plan: Arc<Plan>,
-        params: &dyn Params,
+        request: Request<'_>,
         query_limit: Option<Duration>,
+        fit: Fit<'_>,
     ) -> Result<Option<Answer>> {
-        let mut request = BytesMut::with_capacity(USUAL);
-        let mut encoder = Encoder::new(&mut request, this.config.get_max_message_size());
-        encoder.bind("", &plan.statement.name, &plan.statement.params, params)?;
+        fit(&plan.statement).map_err(|error| error.with_outcome(error::Outcome::NotSent))?;
+        let mut bytes = BytesMut::with_capacity(USUAL);
+        let mut encoder = Encoder::new(&mut bytes, this.config.get_max_message_size());
+        let Statement { params, columns, .. } = &*plan.statement;
+        encoder.bind("", &plan.name, params, request.values(), columns)?;
         encoder.execute("", 0)?;
         encoder.sync();
         drop(encoder);
@@ -62,17 +80,17 @@ impl Inner {
         let errand = Arc::new(Errand {
             inner: this.clone(),
             plan,
-            request,
+            request: bytes,
             acquire_limit: this.options.acquire_timeout,
             query_limit,
             promise,
             ticket: OnceLock::new(),
             given: OnceLock::new(),
-            asked: AtomicBool::new(false),
+            known: OnceLock::new(),
         });
         let guard = GiveUp(&errand);
         errand.set_out()?;
-        let outcome = match claim.wait() {
+        let Answered { link, reply, described } = match claim.wait() {
             Waited::Value(result) => {
                 std::mem::forget(guard);
                 result?
@@ -83,18 +101,34 @@ impl Inner {
                 return Err(Error::timeout(Phase::Query, query_limit, detail, error::Outcome::Unknown));
             }
         };
-        let Some((link, reply)) = outcome else { return Ok(None) };
-        match check(&reply) {
-            Ok(()) => Ok(Some(Answer::new(link, errand.plan.statement.clone(), reply.bytes))),
-            Err(error) => {
-                let Some(stale) = stale(&error) else { return Err(error) };
-                link.forget(&errand.plan, stale);
-                if stale == Stale::Plan {
-                    this.knowledge.plans.retire(&errand.plan);
-                }
-                Ok(None)
+        let plan = &errand.plan;
+        if let Err(error) = check(&reply) {
+            let stale = match described {
+                // What was asked for by the types of another day may be refused today.
+                Described::Refused if error.sqlstate() != Some("25P02") => Some(Stale::Plan),
+                _ => stale(&error),
+            };
+            let Some(stale) = stale else { return Err(error) };
+            link.forget(plan, stale);
+            if stale == Stale::Plan {
+                this.knowledge.plans.retire(request.source, plan);
             }
+            return Ok(None);
         }
+        let statement = match described {
+            Described::AsPlanned | Described::Refused => plan.statement.clone(),
+            Described::Otherwise(own) => own,
+            Described::Here => {
+                // The connection that answered is somebody else's by now; the catalogue is the same for all.
+                let lease = Inner::acquire(this, this.options.acquire_timeout)
+                    .map_err(|error| error.with_outcome(error::Outcome::Done))?;
+                lease.describe_answer(&reply, Deadline::after(query_limit))?
+            }
+        };
+        if !Arc::ptr_eq(&statement, &plan.statement) {
+            fit(&statement)?;
+        }
+        Ok(Some(Answer::new(link, statement, reply.bytes)))
     }
 
     /// Something is kept for this errand in the queue, or it is refused.
@@ -141,11 +175,6 @@ impl Errand {
     /// Sends the request on the connection that is now its own.
     fn send(self: &Arc<Errand>, id: LeaseId, link: Arc<Link>) {
         let _ = self.given.set((id, link));
-        self.proceed();
-    }
-
-    /// Sends the request, or first the question.
-    fn proceed(self: &Arc<Errand>) {
         let Some((_, link)) = self.given.get() else { return };
         if !self.promise.is_wanted() {
             // Given up before its request was sent.
@@ -153,25 +182,24 @@ impl Errand {
             return;
         }
         let deadline = Deadline::after(self.query_limit);
-        let sending = |sent| self.asked.store(sent == Sent::Question, Ordering::Release);
+        let sending = |known| drop(self.known.set(known));
         if let Err(error) = link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
             self.give_back();
             self.fail(error);
         }
     }
 
-    /// The session has described the plan: if it says the same, the request is sent; nothing was executed so far.
-    fn described(self: &Arc<Errand>, link: &Arc<Link>, reply: &Reply) {
-        if self.plan.is_described_by(&reply.bytes) {
-            link.meet(&self.plan);
-            self.proceed();
-            return;
+    /// What the session was told of the plan. Asked before the connection is given on.
+    fn described(&self, link: &Link, reply: &Reply) -> Described {
+        match self.known.get() {
+            Some(Known::AsPlanned) => Described::AsPlanned,
+            Some(Known::Otherwise(own)) => Described::Otherwise(own.clone()),
+            Some(Known::Not) | None => match link.introduced(&self.plan, reply) {
+                Introduced::AsPlanned => Described::AsPlanned,
+                Introduced::Otherwise => Described::Here,
+                Introduced::Refused => Described::Refused,
+            },
         }
-        self.inner.knowledge.plans.retire(&self.plan);
-        link.meet(&self.plan);
-        link.forget(&self.plan, Stale::Plan);
-        self.give_back();
-        self.promise.keep(Ok(None)).inspect(Waiter::wake);
     }
 
     fn give_back(&self) {
@@ -196,15 +224,13 @@ impl connection::Errand for Errand {
 
     fn finish(self: Arc<Self>, reply: Result<Reply>) {
         let Some((_, link)) = self.given.get() else { return };
-        if self.asked.swap(false, Ordering::AcqRel)
-            && let Ok(reply) = &reply
-            && reply.end == End::Complete
-        {
-            return self.described(link, reply);
-        }
+        let answered = reply.map(|reply| {
+            let described = self.described(link, &reply);
+            Answered { link: link.clone(), reply, described }
+        });
         // First, so that the next request is under way before this caller wakes.
         self.give_back();
-        self.promise.keep(reply.map(|reply| Some((link.clone(), reply)))).inspect(Waiter::wake);
+        self.promise.keep(answered).inspect(Waiter::wake);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pool: who may use which connection now. Uses: builder, config, connection, core, coro, deadline, errand, error, keeper, lease, opener, params, stats.
+//! The pool: who may use which connection now. Uses: builder, config, connection, core, coro, deadline, errand, error, keeper, lease, opener, stats.
 
 mod builder;
 pub(crate) mod core;
@@ -21,12 +21,11 @@ pub use stats::Stats;
 use self::core::{Acquire, Claim, ConnectionId, Core, Effects, LeaseId, Limits, Refusal, Returned, Ticket};
 use self::errand::Errand;
 use crate::config::Config;
-use crate::connection::{Answer, Connection, Fitness, Knowledge, Link};
+use crate::connection::{Answer, Connection, Fit, Fitness, Knowledge, Link, Request};
 use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper::{self, Sweep};
-use crate::params::Params;
 
 /// A capped set of connections, lent first come, first served.
 ///
@@ -135,19 +134,14 @@ impl Pool {
 
     /// Runs one statement on whatever connection is free first, and waits for the whole of its result. `limit` is for the
     /// reply.
-    pub(crate) fn run(&self, sql: &str, params: &dyn Params, limit: Option<Duration>) -> Result<Answer> {
-        let plans = &self.0.knowledge.plans;
-        if let Some(plan) = plans.get(sql)
-            && let Some(answer) = Inner::run(&self.0, plan, params, limit)?
+    pub(crate) fn run(&self, request: Request<'_>, limit: Option<Duration>, fit: Fit<'_>) -> Result<Answer> {
+        if let Some(plan) = self.0.knowledge.plans.get(request.source)
+            && let Some(answer) = Inner::run(&self.0, plan, request, limit, fit)?
         {
             return Ok(answer);
         }
-        let answer = {
-            let lease = self.connection()?;
-            lease.run(sql, params, Deadline::after(limit)).map_err(|error| error.limited_to(limit))?
-        };
-        plans.learn(sql, answer.statement());
-        Ok(answer)
+        let lease = self.connection()?;
+        lease.run(request, Deadline::after(limit), fit).map_err(|error| error.limited_to(limit))
     }
 
     pub(crate) fn query_timeout(&self) -> Option<Duration> {

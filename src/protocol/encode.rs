@@ -1,18 +1,22 @@
-//! Requests as bytes: all of a request or nothing of it. Uses: error, params, session.
+//! Requests as bytes: all of a request or nothing of it. Uses: bind, columns, error, session.
 
 use bytes::{BufMut, BytesMut};
-use postgres_protocol::IsNull;
-use postgres_protocol::message::frontend::{self, BindError};
-use postgres_types::{Format, Kind, ToSql, Type, WrongType};
+use postgres_protocol::message::frontend;
+use postgres_types::Type;
 
+use super::bind::Values;
 use super::session::{Exchange, Step};
+use crate::columns::{Column, Columns};
 use crate::error::{Error, Result};
-use crate::params::Params;
 
 /// Bind and Execute, then Sync.
-pub(crate) const EXECUTE: Exchange = Exchange::new(&[Step::Bind, Step::Execute, Step::Sync]);
+pub(crate) const STATEMENT: [Step; 3] = [Step::Bind, Step::Execute, Step::Sync];
 /// Bind and Execute the first rows, without a Sync, which would end the portal.
-pub(crate) const EXECUTE_FIRST: Exchange = Exchange::new(&[Step::Bind, Step::Execute]);
+pub(crate) const STATEMENT_FIRST: [Step; 2] = [Step::Bind, Step::Execute];
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) const EXECUTE: Exchange = Exchange::new(&STATEMENT);
+#[cfg(test)]
+pub(crate) const EXECUTE_FIRST: Exchange = Exchange::new(&STATEMENT_FIRST);
 /// Execute the next rows of a portal.
 pub(crate) const EXECUTE_NEXT: Exchange = Exchange::new(&[Step::Execute]);
 /// The same inside a transaction.
@@ -66,59 +70,71 @@ impl<'b> Encoder<'b> {
         self.message(|buffer| frontend::describe(b'S', name, buffer).map_err(|e| text("a name", e)))
     }
 
-    /// Bind: the values by the server's types, in the format each value asks for; results in binary.
+    /// Bind: the values by the server's types, each in the format it travels in; results in binary, or as text where a
+    /// column has no other form.
     pub(crate) fn bind(
         &mut self,
         portal: &str,
         statement: &str,
         types: &[Type],
-        params: &dyn Params,
+        values: Values<'_>,
+        columns: &Columns,
     ) -> Result<()> {
-        if types.len() != params.len() {
+        let count = values.len();
+        if types.len() != count {
             self.failed = true;
             return Err(Error::parameter(format!(
                 "the statement has {} parameter{}, {} given",
                 types.len(),
                 if types.len() == 1 { "" } else { "s" },
-                match params.len() {
+                match count {
                     1 => "1 was".to_owned(),
                     n => format!("{n} were"),
                 }
             )));
         }
+        let number = |n: usize| {
+            u16::try_from(n)
+                .map_err(|_| Error::parameter(format!("{n} parameters are more than the protocol has room for (65,535)")))
+        };
         self.message(|buffer| {
-            let formats =
-                types.iter().enumerate().map(|(at, type_)| match params.get(at).encode_format(type_) {
-                    Format::Text => 0,
-                    Format::Binary => 1,
-                });
-            let mut wrong = None;
-            let values = types.iter().enumerate();
-            let result = frontend::bind(
-                portal,
-                statement,
-                formats,
-                values,
-                |(at, type_), buffer| {
-                    encode(params.get(at), type_, buffer).map(null).inspect_err(|_| wrong = Some((at, type_)))
-                },
-                Some(1),
-                buffer,
-            );
-            match (result, wrong) {
-                (Ok(()), _) => Ok(()),
-                (Err(BindError::Conversion(cause)), Some((at, type_))) => {
-                    let place = at + 1;
-                    Err(Error::parameter(format!(
-                        "parameter ${place} does not convert to the type {type_} that the server expects"
-                    ))
-                    .caused_by(cause))
+            buffer.put_u8(b'B');
+            let start = buffer.len();
+            buffer.put_u32(0);
+            c_string(portal, buffer)?;
+            c_string(statement, buffer)?;
+            let (count_, formats) = (number(count)?, buffer.len() + 2);
+            buffer.put_u16(count_);
+            buffer.put_bytes(0, 2 * count);
+            buffer.put_u16(count_);
+            for at in 0..count {
+                let length_at = buffer.len();
+                buffer.put_i32(-1);
+                let (is_null, format) = values.write(at, types, buffer)?;
+                if let postgres_types::IsNull::No = is_null {
+                    let length = buffer.len() - length_at - 4;
+                    let length = i32::try_from(length).map_err(|_| {
+                        Error::parameter(format!("a value of {length} bytes is longer than the protocol has room for"))
+                    })?;
+                    buffer[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+                } else {
+                    buffer.truncate(length_at + 4);
                 }
-                (Err(BindError::Conversion(cause)), None) => {
-                    Err(Error::parameter("a parameter does not convert").caused_by(cause))
-                }
-                (Err(BindError::Serialization(error)), _) => Err(text("the parameters", error)),
+                buffer[formats + 2 * at..formats + 2 * at + 2].copy_from_slice(&format.to_be_bytes());
             }
+            if columns.iter().any(|column| !is_binary(column)) {
+                buffer.put_u16(number(columns.len())?);
+                columns.iter().for_each(|column| buffer.put_i16(i16::from(is_binary(column))));
+            } else {
+                buffer.put_u16(1);
+                buffer.put_i16(1);
+            }
+            let length = buffer.len() - start;
+            let length = i32::try_from(length).map_err(|_| {
+                Error::parameter(format!("a message of {length} bytes is longer than the protocol has room for"))
+            })?;
+            buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
+            Ok(())
         })
     }
 
@@ -156,28 +172,18 @@ impl Drop for Encoder<'_> {
     }
 }
 
-/// A domain travels as what it is made of, so whatever does not know the domain itself is taken as that.
-fn encode(
-    value: &(dyn ToSql + Sync),
-    type_: &Type,
-    buffer: &mut BytesMut,
-) -> Result<postgres_types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
-    let start = buffer.len();
-    match (value.to_sql_checked(type_, buffer), type_.kind()) {
-        (Err(error), Kind::Domain(base)) if error.is::<WrongType>() => {
-            buffer.truncate(start);
-            encode(value, base, buffer)
-        }
-        (result, _) => result,
-    }
+/// Types without a binary form come as text.
+fn is_binary(column: &Column) -> bool {
+    column.wire() == column.type_()
 }
 
-/// postgres-types and postgres-protocol each have a word for it.
-fn null(is_null: postgres_types::IsNull) -> IsNull {
-    match is_null {
-        postgres_types::IsNull::Yes => IsNull::Yes,
-        postgres_types::IsNull::No => IsNull::No,
+fn c_string(text: &str, buffer: &mut BytesMut) -> Result<()> {
+    if text.contains('\0') {
+        return Err(Error::parameter("a name cannot be sent: it contains a NUL"));
     }
+    buffer.put_slice(text.as_bytes());
+    buffer.put_u8(0);
+    Ok(())
 }
 
 fn text(what: &str, error: std::io::Error) -> Error {
@@ -204,6 +210,11 @@ pub(crate) fn take(buffer: &mut BytesMut, into: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::Params;
+
+    fn bind(encoder: &mut Encoder<'_>, types: &[Type], params: &dyn Params) -> Result<()> {
+        encoder.bind("", "s1", types, Values { params, declared: None }, &Columns::new(Vec::new()))
+    }
 
     #[test]
     fn an_encoder_that_fails_half_way_leaves_nothing_in_the_buffer() {
@@ -211,7 +222,7 @@ mod tests {
         let mut encoder = Encoder::new(&mut buffer, 1000);
         encoder.parse("s1", "SELECT $1, $2, $3", &[]).expect("encodes");
         let types = [Type::INT4, Type::INT4, Type::INT4];
-        let error = encoder.bind("", "s1", &types, &(1i32, "two", 3i32)).expect_err("a text is no int4");
+        let error = bind(&mut encoder, &types, &(1i32, "two", 3i32)).expect_err("a text is no int4");
         assert!(error.to_string().contains("$2"), "{error}");
         drop(encoder);
         assert_eq!(&buffer[..], b"before");
@@ -238,7 +249,7 @@ mod tests {
     #[test]
     fn the_number_of_parameters_must_fit() {
         let mut buffer = BytesMut::new();
-        let error = Encoder::new(&mut buffer, 1000).bind("", "s1", &[Type::INT4], &(1i32, 2i32));
+        let error = bind(&mut Encoder::new(&mut buffer, 1000), &[Type::INT4], &(1i32, 2i32));
         let error = error.expect_err("two for one").to_string();
         assert!(error.contains("has 1 parameter, 2 were given"), "{error}");
     }

@@ -1,0 +1,208 @@
+//! A query about to run: where, what, for how long. Uses: connection, deadline, declared, error, from_row, pool, rows.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use postgres_types::Type;
+
+use crate::connection::{Answer, CHUNK, Connection, Fit, Request, Source, Statement};
+use crate::deadline::Deadline;
+use crate::declared::Declared;
+use crate::error::{Error, Place, QueryContext, Result};
+use crate::from_row::{FromRow, FromValue};
+use crate::pool::Pool;
+use crate::rows::{Holder, Rows};
+
+/// Where a query runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Runner<'q> {
+    /// On a connection lent for it.
+    Lender(&'q dyn Lender),
+    /// On this one.
+    Connection(&'q Connection),
+}
+
+/// Who has a pool.
+pub(crate) trait Lender {
+    fn pool(&self) -> Result<&Pool>;
+}
+
+impl Lender for Pool {
+    fn pool(&self) -> Result<&Pool> {
+        Ok(self)
+    }
+}
+
+/// What both kinds of query have in common: the terminals.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'q> {
+    pub(crate) runner: Runner<'q>,
+    /// `None` is the pool's own.
+    pub(crate) timeout: Option<Option<Duration>>,
+    pub(crate) chunk: u32,
+}
+
+/// The query itself.
+pub(crate) struct Ask<'a> {
+    pub(crate) request: Request<'a>,
+    /// What an error tells of it.
+    pub(crate) context: &'a dyn Fn() -> QueryContext,
+}
+
+impl<'q> Call<'q> {
+    pub(crate) fn new(runner: Runner<'q>) -> Call<'q> {
+        Call { runner, timeout: None, chunk: CHUNK }
+    }
+
+    /// Runs it and reads the rows of the answer.
+    pub(crate) fn rows<T: FromRow, R>(
+        self,
+        ask: &Ask<'_>,
+        read: impl FnOnce(&Answer, &T::Plan) -> Result<R>,
+    ) -> Result<R> {
+        let mut plan = None;
+        let answer = self.answer(ask, &mut |statement| {
+            returns_rows(statement)?;
+            plan = Some(T::plan(&statement.columns)?);
+            Ok(())
+        });
+        let read = |answer: Answer| match &plan {
+            Some(plan) => read(&answer, plan),
+            None => Err(Error::usage("the result was not looked at")),
+        };
+        answer.and_then(read).map_err(|error| explain(error, ask))
+    }
+
+    /// Runs it and reads the values of the answer.
+    pub(crate) fn values<T: FromValue, R>(
+        self,
+        ask: &Ask<'_>,
+        read: impl FnOnce(&Answer) -> Result<R>,
+    ) -> Result<R> {
+        let answer = self.answer(ask, &mut |statement| {
+            returns_rows(statement)?;
+            T::check(&statement.columns)
+        });
+        answer.and_then(|answer| read(&answer)).map_err(|error| explain(error, ask))
+    }
+
+    /// Runs it; how many rows it touched.
+    pub(crate) fn run(self, ask: &Ask<'_>) -> Result<u64> {
+        let answer = self.answer(ask, &mut |statement| returns_nothing(statement, ask.request.source));
+        answer.map(|answer| answer.affected()).map_err(|error| explain(error, ask))
+    }
+
+    /// Runs it and streams the rows.
+    pub(crate) fn stream<T: FromRow>(self, ask: &Ask<'_>) -> Rows<'q, T> {
+        let rows = self.check_session(ask).and_then(|()| self.hold()).and_then(|holder| {
+            Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)())
+        });
+        rows.unwrap_or_else(|error| Rows::failed(explain(error, ask)))
+    }
+
+    fn hold(self) -> Result<Holder<'q>> {
+        match self.runner {
+            Runner::Lender(lender) => Ok(Holder::Lease(lender.pool()?.connection()?)),
+            Runner::Connection(connection) => Ok(Holder::Connection(connection)),
+        }
+    }
+
+    fn answer(self, ask: &Ask<'_>, fit: Fit<'_>) -> Result<Answer> {
+        match self.runner {
+            // The connection is free for the next before anything is decoded.
+            Runner::Lender(lender) => {
+                self.check_session(ask)?;
+                let pool = lender.pool()?;
+                pool.run(ask.request, self.timeout.unwrap_or(pool.query_timeout()), fit)
+            }
+            Runner::Connection(connection) => {
+                let limit = self.timeout.unwrap_or(connection.timeout());
+                let answer = connection.run(ask.request, Deadline::after(limit), fit);
+                answer.map_err(|error| error.limited_to(limit))
+            }
+        }
+    }
+
+    /// What a statement leaves behind in its session, the next borrower would find.
+    fn check_session(self, ask: &Ask<'_>) -> Result<()> {
+        match (self.runner, ask.request.source) {
+            (Runner::Lender(_), Source::Declared(Declared { name, session: Some(what), .. })) => {
+                Err(Error::usage(format!(
+                    "{what} needs a session of its own: borrow a connection and write {name}(…).on(&connection)"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// For terminals that read rows.
+fn returns_rows(statement: &Statement) -> Result<()> {
+    if statement.returns_rows {
+        return Ok(());
+    }
+    Err(Error::usage("the statement returns no rows: use run(), which tells how many it touched"))
+}
+
+/// For `run`. A function that returns void has nothing to read.
+fn returns_nothing(statement: &Statement, source: Source<'_>) -> Result<()> {
+    let mut columns = statement.columns.iter();
+    if !statement.returns_rows || columns.all(|column| *column.type_() == Type::VOID) {
+        return Ok(());
+    }
+    let declare = if source.declared().is_some() { "; declare -> Query<T> with the type of a row" } else { "" };
+    Err(Error::usage(format!(
+        "run() is for statements that return nothing, and {}: use rows(), unique(), optional(), first(), value(), flat(), \
+         each() or a for loop{declare}",
+        statement.columns.summary()
+    )))
+}
+
+#[cold]
+pub(crate) fn explain(error: Error, ask: &Ask<'_>) -> Error {
+    let mut context = (ask.context)();
+    context.help = context.help.or_else(|| help(&error, ask.request.source));
+    error.in_query(&context)
+}
+
+/// What the library knows better than the server.
+fn help(error: &Error, source: Source<'_>) -> Option<String> {
+    let error = error.db_error()?;
+    match error.code() {
+        // "could not determine data type of parameter $1"
+        "42P18" => {
+            let digits: String =
+                error.message().rsplit('$').next()?.chars().take_while(char::is_ascii_digit).collect();
+            let number: usize = digits.parse().ok()?;
+            let name = match source {
+                Source::Text(_) => format!("${number}"),
+                Source::Declared(declared) => {
+                    let slot = declared.slots.get(number.checked_sub(1)?)?;
+                    format!(":{}", declared.arguments.get(usize::from(slot.argument))?.name)
+                }
+            };
+            Some(format!("nothing in the statement tells the type of {name}: write a cast, such as {name}::text"))
+        }
+        // A colon is no operator; so the server stumbles over it.
+        "42601" if source.declared().is_none() && error.message().contains("\":\"") => Some(
+            "named parameters need their names: params! { name: value }; a tuple stands for $1, $2 …".to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// What an error tells of a declared query.
+pub(crate) fn declared_context(declared: &'static Declared) -> QueryContext {
+    QueryContext {
+        sql: declared.source.into(),
+        name: Some(declared.name),
+        place: Some(Place {
+            file: Cow::Borrowed(declared.file),
+            line: declared.line,
+            lines_match: declared.lines_match,
+            whole_file: declared.in_file,
+        }),
+        edits: Cow::Borrowed(declared.edits),
+        help: None,
+    }
+}

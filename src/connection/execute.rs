@@ -1,0 +1,452 @@
+//! How a statement is run on a session. Uses: answer, columns, connection, deadline, error, link, params, plan, protocol, statement.
+//!
+//! A session that has not parsed a statement is told it in the exchange that runs it. What is not known yet is only asked
+//! for separately where the values can't be written without it, or where a result that doesn't fit must be found out before
+//! the statement has written.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use postgres_types::{Oid, Type};
+
+use super::link::{Introduced, Known};
+use super::plan::{Plan, Source};
+use super::statement::Statement;
+use super::{Answer, Connection, Link, Stale, check, stale};
+use crate::columns::{Column, Columns};
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome, Result};
+use crate::params::Params;
+use crate::protocol::bind::Values;
+use crate::protocol::decode::{self, Messages};
+use crate::protocol::encode::{self, Encoder};
+use crate::protocol::session::{End, Reply, Step};
+
+/// What is to be run.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) params: &'a dyn Params,
+}
+
+impl Request<'_> {
+    pub(crate) fn values(&self) -> Values<'_> {
+        Values { params: self.params, declared: self.source.declared() }
+    }
+
+    /// Whether it may be executed in the exchange in which the server is first told of it.
+    fn may_run_unseen(&self) -> bool {
+        self.source.declared().is_some_and(|declared| declared.is_typed() && !declared.writes_and_returns())
+    }
+
+    /// Whether it may be done twice.
+    fn is_select(&self) -> bool {
+        self.source.declared().is_some_and(|declared| declared.select)
+    }
+}
+
+/// Asks whether what is wanted of a result fits what the statement returns. Called before the statement is executed
+/// wherever that is known by then; in any case last with the statement whose result it is.
+pub(crate) type Fit<'f> = &'f mut dyn FnMut(&Statement) -> Result<()>;
+
+/// Which rows come, and how the exchange ends.
+#[derive(Clone, Copy)]
+pub(super) struct Portal<'p> {
+    pub(super) name: &'p str,
+    /// At most so many at once; 0 is all.
+    pub(super) rows: i32,
+    /// Ends with Flush instead of Sync, which would end the portal.
+    pub(super) bare: bool,
+}
+
+impl Portal<'_> {
+    /// All rows at once.
+    const WHOLE: Portal<'static> = Portal { name: "", rows: 0, bare: false };
+
+    fn steps(&self) -> &'static [Step] {
+        if self.bare { &encode::STATEMENT_FIRST } else { &encode::STATEMENT }
+    }
+}
+
+/// Why a statement was not run, as far as what comes next depends on it.
+enum Failure {
+    /// Nothing was executed, because of what we took to be so: it may be otherwise if the server is asked anew.
+    Outdated(Error),
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Final(error)
+    }
+}
+
+impl Connection {
+    /// Runs one statement and waits for the whole of its result.
+    pub(crate) fn run(&self, request: Request<'_>, deadline: Deadline, fit: Fit<'_>) -> Result<Answer> {
+        self.refuse_while_streaming()?;
+        let (statement, reply) = self.execute(request, Portal::WHOLE, deadline, fit)?;
+        Ok(Answer::new(self.link.clone(), statement, reply.bytes))
+    }
+
+    /// Runs a query of our own.
+    pub(super) fn look_up(&self, sql: &str, params: &dyn Params, deadline: Deadline) -> Result<Answer> {
+        self.run(Request { source: Source::Text(sql), params }, deadline, &mut |_| Ok(()))
+    }
+
+    /// Binds a portal and executes it.
+    pub(super) fn execute(
+        &self,
+        request: Request<'_>,
+        portal: Portal<'_>,
+        deadline: Deadline,
+        fit: Fit<'_>,
+    ) -> Result<(Arc<Statement>, Reply)> {
+        let plans = &self.link.knowledge.plans;
+        let mut again = true;
+        loop {
+            let plan = plans.get(request.source);
+            let result = match plan {
+                Some(plan) => self.execute_plan(request, &plan, portal, deadline, fit),
+                None if request.may_run_unseen() && (!portal.bare || request.is_select()) => {
+                    self.execute_unseen(request, portal, deadline, fit)
+                }
+                None => self
+                    .plan(request.source, deadline)
+                    .map_err(Failure::from)
+                    .and_then(|plan| self.execute_plan(request, &plan, portal, deadline, fit)),
+            };
+            match result {
+                Ok(done) => return Ok(done),
+                Err(Failure::Outdated(_)) if again && !self.in_transaction() => again = false,
+                Err(Failure::Outdated(error) | Failure::Final(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Runs what is known.
+    fn execute_plan(
+        &self,
+        request: Request<'_>,
+        plan: &Arc<Plan>,
+        portal: Portal<'_>,
+        deadline: Deadline,
+        fit: Fit<'_>,
+    ) -> Result<(Arc<Statement>, Reply), Failure> {
+        let mut met = self.link.met(plan);
+        if met.is_none() && portal.bare && !request.is_select() {
+            // If it were otherwise here than planned, its types could not be asked for while the portal is open.
+            met = Some(self.introduce(request.source, plan, deadline)?);
+        }
+        let statement = met.flatten().unwrap_or_else(|| plan.statement.clone());
+        fit(&statement).map_err(|error| error.with_outcome(Outcome::NotSent))?;
+        let bytes = self.encode(request, plan, &statement, portal)?;
+        let (known, reply) = self.send(plan, bytes, portal, deadline)?;
+        let own = match known {
+            Known::AsPlanned => None,
+            Known::Otherwise(own) => Some(own),
+            Known::Not => match self.link.introduced(plan, &reply) {
+                Introduced::AsPlanned => None,
+                Introduced::Refused => {
+                    // What was asked for by the types of another day may be refused today.
+                    self.end_bare(portal);
+                    return Err(self.refused(request.source, plan, &reply));
+                }
+                Introduced::Otherwise => Some(self.told_otherwise(plan, &reply, portal, deadline)?),
+            },
+        };
+        if let Err(error) = check(&reply) {
+            self.end_bare(portal);
+            return Err(match stale(&error) {
+                None => Failure::Final(error),
+                Some(which) => {
+                    self.link.forget(plan, which);
+                    if which == Stale::Plan {
+                        self.link.knowledge.plans.retire(request.source, plan);
+                    }
+                    Failure::Outdated(error)
+                }
+            });
+        }
+        match own {
+            None => Ok((plan.statement.clone(), reply)),
+            Some(own) => {
+                if !Arc::ptr_eq(&own, &statement) {
+                    fit(&own).inspect_err(|_| self.end_bare(portal))?;
+                }
+                Ok((own, reply))
+            }
+        }
+    }
+
+    /// Runs what the server has not been asked about, in one exchange with the question.
+    fn execute_unseen(
+        &self,
+        request: Request<'_>,
+        portal: Portal<'_>,
+        deadline: Deadline,
+        fit: Fit<'_>,
+    ) -> Result<(Arc<Statement>, Reply), Failure> {
+        let plans = &self.link.knowledge.plans;
+        let asked = Orphan::new(&self.link, plans.provisional(request.source));
+        let bytes = self.encode(request, &asked.plan, &asked.plan.statement, portal)?;
+        let (_, reply) = self.send(&asked.plan, bytes, portal, deadline)?;
+        if self.link.introduced(&asked.plan, &reply) == Introduced::Refused {
+            asked.adopted();
+            self.end_bare(portal);
+            return Err(failure(&reply, Failure::Final));
+        }
+        let failed = check(&reply).err();
+        let described = if failed.is_some() || portal.bare {
+            // Nothing can be asked now: in a failed transaction, or while a portal is open without one.
+            self.describe(&reply, |oid| self.link.knowledge.types.known(oid).ok_or_else(Error::no_results))
+        } else {
+            self.describe(&reply, |oid| self.resolve(oid, deadline))
+        };
+        let statement = match (described, &failed) {
+            (Ok(statement), _) => Arc::new(statement),
+            (Err(_), Some(_)) => {
+                self.end_bare(portal);
+                return Err(failure(&reply, Failure::Final));
+            }
+            (Err(error), None) => {
+                self.end_bare(portal);
+                // A select, if it was bare: it may be run again when its types are known.
+                drop(asked);
+                if portal.bare {
+                    self.plan(request.source, deadline)?;
+                    return Err(Failure::Outdated(error));
+                }
+                return Err(Failure::Final(error));
+            }
+        };
+        let plan = plans.learn(request.source, &asked.plan, statement.clone());
+        self.link.meet(&plan, None);
+        asked.adopted();
+        if let Some(error) = failed {
+            self.end_bare(portal);
+            // Columns without a binary form are known now.
+            return Err(if is_without_binary_form(&error) { Failure::Outdated(error) } else { Failure::Final(error) });
+        }
+        fit(&statement).inspect_err(|_| self.end_bare(portal))?;
+        Ok((statement, reply))
+    }
+
+    /// What the server says of a statement that nobody has asked it about.
+    fn plan(&self, source: Source<'_>, deadline: Deadline) -> Result<Arc<Plan>> {
+        let plans = &self.link.knowledge.plans;
+        let asked = Orphan::new(&self.link, plans.provisional(source));
+        let statement = self.question(&asked.plan, deadline)?;
+        let plan = plans.learn(source, &asked.plan, statement);
+        self.link.meet(&plan, None);
+        asked.adopted();
+        Ok(plan)
+    }
+
+    /// Tells this session of a plan, without running it; what it was told, where that is not what the plan says.
+    fn introduce(
+        &self,
+        source: Source<'_>,
+        plan: &Arc<Plan>,
+        deadline: Deadline,
+    ) -> Result<Option<Arc<Statement>>, Failure> {
+        let (_, claim) = self.link.submit_for(plan, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
+        let reply = self.wait(claim)?;
+        match self.link.introduced(plan, &reply) {
+            Introduced::AsPlanned => Ok(None),
+            Introduced::Otherwise => {
+                let own = Arc::new(self.describe(&reply, |oid| self.resolve(oid, deadline))?);
+                self.link.meet(plan, Some(own.clone()));
+                Ok(Some(own))
+            }
+            Introduced::Refused => Err(self.refused(source, plan, &reply)),
+        }
+    }
+
+    /// This session would not parse what others did: it was asked for by the types of another day, unless nothing is parsed
+    /// now.
+    fn refused(&self, source: Source<'_>, plan: &Plan, reply: &Reply) -> Failure {
+        let failure = failure(reply, Failure::Outdated);
+        match &failure {
+            Failure::Outdated(error) if error.sqlstate() != Some("25P02") => {
+                self.link.knowledge.plans.retire(source, plan);
+            }
+            _ => {}
+        }
+        failure
+    }
+
+    /// Parse, Describe, Sync.
+    fn question(&self, asked: &Plan, deadline: Deadline) -> Result<Arc<Statement>> {
+        let (_, claim) = self.link.submit_for(asked, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
+        let reply = self.wait(claim)?;
+        if let Err(error) = check(&reply) {
+            self.link.introduced(asked, &reply);
+            return Err(error);
+        }
+        Ok(Arc::new(self.describe(&reply, |oid| self.resolve(oid, deadline))?))
+    }
+
+    /// This session was told something else about a plan than others.
+    fn told_otherwise(
+        &self,
+        plan: &Plan,
+        reply: &Reply,
+        portal: Portal<'_>,
+        deadline: Deadline,
+    ) -> Result<Arc<Statement>, Failure> {
+        let own = if portal.bare || reply.end != End::Complete {
+            self.describe(reply, |oid| self.link.knowledge.types.known(oid).ok_or_else(Error::no_results))
+        } else {
+            self.describe(reply, |oid| self.resolve(oid, deadline))
+        };
+        match own {
+            Ok(own) => {
+                let own = Arc::new(own);
+                self.link.meet(plan, Some(own.clone()));
+                Ok(own)
+            }
+            Err(error) => {
+                self.end_bare(portal);
+                Err(match check(reply) {
+                    Err(failed) => Failure::Final(failed),
+                    // Introduced alone next time: that is no reason to execute anything twice but a select.
+                    Ok(()) if portal.bare => {
+                        self.link.forget(plan, Stale::Plan);
+                        Failure::Outdated(error)
+                    }
+                    Ok(()) => Failure::Final(error),
+                })
+            }
+        }
+    }
+
+    /// Bind and Execute. User code encodes values here: no lock is held.
+    fn encode(
+        &self,
+        request: Request<'_>,
+        plan: &Plan,
+        statement: &Statement,
+        portal: Portal<'_>,
+    ) -> Result<BytesMut> {
+        let mut bytes = self.take_scratch();
+        let mut encoder = Encoder::new(&mut bytes, self.link.limit());
+        encoder.bind(portal.name, &plan.name, &statement.params, request.values(), &statement.columns)?;
+        encoder.execute(portal.name, portal.rows)?;
+        if portal.bare {
+            encoder.flush();
+        } else {
+            encoder.sync();
+        }
+        drop(encoder);
+        Ok(bytes)
+    }
+
+    fn send(&self, plan: &Plan, bytes: BytesMut, portal: Portal<'_>, deadline: Deadline) -> Result<(Known, Reply)> {
+        let sent = self.link.submit_for(plan, &bytes, portal.steps(), deadline);
+        self.keep_scratch(bytes);
+        let (known, claim) = sent?;
+        if portal.bare {
+            self.streaming.set(true);
+        }
+        let reply = self.wait(claim)?;
+        Ok((known, reply))
+    }
+
+    /// After a failure behind a Flush the server passes over everything up to a Sync.
+    fn end_bare(&self, portal: Portal<'_>) {
+        if portal.bare && self.streaming.replace(false) {
+            self.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
+        }
+    }
+
+    fn describe(&self, reply: &Reply, resolve: impl Fn(Oid) -> Result<Type>) -> Result<Statement> {
+        let mut params = Vec::new();
+        let mut columns = Vec::new();
+        let mut returns_rows = false;
+        for (tag, body) in Messages::new(&reply.bytes) {
+            let body = &reply.bytes[body];
+            match tag {
+                b't' => params = self.believe(decode::parameter_description(body))?,
+                b'T' => {
+                    columns = self.believe(decode::row_description(body))?;
+                    returns_rows = true;
+                }
+                _ => {}
+            }
+        }
+        let params = params.into_iter().map(&resolve).collect::<Result<_>>()?;
+        let types = &self.link.knowledge.types;
+        let columns = columns.into_iter().map(|field| {
+            let type_ = resolve(field.type_oid)?;
+            let in_text = !types.has_binary_form(&type_);
+            Ok(if in_text { Column::in_text(field.name, type_) } else { Column::new(field.name, type_) })
+        });
+        let columns = Arc::new(Columns::new(columns.collect::<Result<_>>()?));
+        Ok(Statement { params, columns, returns_rows })
+    }
+
+    /// The type with this OID. The server's own word on its catalogue is taken only in built-in types, or it could send us
+    /// from question to question until our stack is used up.
+    fn resolve(&self, oid: Oid, deadline: Deadline) -> Result<Type> {
+        if self.resolving.replace(true) {
+            return Ok(self.link.knowledge.types.known_or_unknown(oid));
+        }
+        /// Also if the caller is cancelled meanwhile.
+        struct Resolved<'c>(&'c std::cell::Cell<bool>);
+        impl Drop for Resolved<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        let _resolved = Resolved(&self.resolving);
+        self.link.knowledge.types.resolve(self, oid, deadline)
+    }
+
+    /// What a reply to an errand describes, when the session was told something else about the plan than others.
+    pub(crate) fn describe_answer(&self, reply: &Reply, deadline: Deadline) -> Result<Arc<Statement>> {
+        self.describe(reply, |oid| self.resolve(oid, deadline)).map(Arc::new)
+    }
+}
+
+/// The error in a reply that must have one.
+fn failure(reply: &Reply, kind: impl FnOnce(Error) -> Failure) -> Failure {
+    match check(reply) {
+        Err(error) => kind(error),
+        Ok(()) => Failure::Final(Error::protocol("a statement was answered that was never parsed")),
+    }
+}
+
+/// Whether the result has a column whose type has no binary form.
+fn is_without_binary_form(error: &Error) -> bool {
+    error.db_error().is_some_and(|error| {
+        error.code() == "42883" && error.routine() == Some("getTypeBinaryOutputInfo")
+    })
+}
+
+/// A statement that the server may know and that nobody remembers: closed with the next one that is introduced. In a guard,
+/// because a cancel may hit at any wait.
+struct Orphan<'c> {
+    link: &'c Link,
+    plan: Plan,
+    armed: bool,
+}
+
+impl Orphan<'_> {
+    fn new(link: &Link, plan: Plan) -> Orphan<'_> {
+        Orphan { link, plan, armed: true }
+    }
+
+    /// Somebody remembers it, or it is not there.
+    fn adopted(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Orphan<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.link.forget(&self.plan, Stale::Plan);
+        }
+    }
+}
