@@ -4,6 +4,7 @@ mod check;
 mod expand;
 mod lifetimes;
 mod parse;
+mod result;
 mod text;
 mod types;
 

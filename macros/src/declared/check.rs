@@ -1,15 +1,11 @@
 //! What is valid syntax and yet can't be declared as a query.
 
 use maypole_sql::Nature;
-use syn::visit_mut::{self, VisitMut};
-use syn::{
-    Attribute, Error, FnArg, GenericArgument, GenericParam, Ident, Pat, PathArguments, PathSegment,
-    ReturnType, Signature, Type, TypeImplTrait, WherePredicate,
-};
+use syn::{Attribute, Error, FnArg, GenericParam, Ident, Pat, Signature, Type, WherePredicate};
 
-use super::lifetimes;
 use super::parse::{Attr, Function, Options};
-use super::types::written;
+use super::result;
+use super::types::impl_trait;
 
 /// The most arguments. PostgreSQL's own bound is 65,535; ours is that of the tuples which hold the values.
 const MOST_ARGUMENTS: usize = 32;
@@ -24,7 +20,7 @@ pub(super) struct Argument<'a> {
 pub(super) fn arguments<'a>(signature: &'a Signature) -> Vec<Argument<'a>> {
     let named = |argument: &'a FnArg| match argument {
         FnArg::Typed(argument) => match &*argument.pat {
-            Pat::Ident(pattern) => Some(Argument { ident: &pattern.ident, type_: &*argument.ty }),
+            Pat::Ident(pattern) => Some(Argument { ident: &pattern.ident, type_: &argument.ty }),
             _ => None,
         },
         FnArg::Receiver(_) => None,
@@ -39,11 +35,15 @@ pub(super) fn function(attr: Attr, function: &Function) -> Vec<Error> {
     if let Some(second) = second {
         mistakes.push(Error::new_spanned(second, "this function is declared as a query already"));
     }
+    if let Some(body) = function.body {
+        let why = "the SQL is all there is to a declared query: write a semicolon in place of this body";
+        mistakes.push(Error::new(body, why));
+    }
     let signature = &function.signature;
     qualifiers(signature, &mut mistakes);
     generics(signature, &mut mistakes);
     inputs(attr, signature, &mut mistakes);
-    output(signature, &mut mistakes);
+    mistakes.extend(result::check(&signature.ident, &signature.output));
     mistakes
 }
 
@@ -132,119 +132,6 @@ fn inputs(attr: Attr, signature: &Signature, mistakes: &mut Vec<Error>) {
     }
 }
 
-fn impl_trait(type_: &Type) -> Option<TypeImplTrait> {
-    struct Find(Option<TypeImplTrait>);
-
-    impl VisitMut for Find {
-        fn visit_type_impl_trait_mut(&mut self, found: &mut TypeImplTrait) {
-            self.0.get_or_insert_with(|| found.clone());
-            visit_mut::visit_type_impl_trait_mut(self, found);
-        }
-    }
-
-    let mut find = Find(None);
-    find.visit_type_mut(&mut type_.clone());
-    find.0
-}
-
-fn output(signature: &Signature, mistakes: &mut Vec<Error>) {
-    let ReturnType::Type(_, type_) = &signature.output else {
-        let why = "a declared query returns a Query: write `-> Query<Row>` with the type of a row in place of Row, or \
-                   `-> Query` if it returns no rows";
-        mistakes.push(Error::new_spanned(&signature.ident, why));
-        return;
-    };
-    let why = match last_segment(type_) {
-        Some(query) if query.ident == "Query" => match row_types(query).as_slice() {
-            [] => return,
-            [row] if lifetimes::is_elided(row) => {
-                "a row owns its values: use String for &str, Vec<u8> for &[u8]".to_owned()
-            }
-            [_] => return,
-            rows => {
-                let rows: Vec<String> = rows.iter().map(|row| written(row)).collect();
-                format!(
-                    "Query has one type, that of a row; for several columns use a tuple: write `Query<({})>`",
-                    rows.join(", ")
-                )
-            }
-        },
-        Some(result) if result.ident == "Result" => {
-            let query = query_of(type_);
-            format!(
-                "calling a declared query only builds it, so nothing can fail yet: write `-> {query}`; what runs it, \
-                 such as unique() or rows(), returns the Result"
-            )
-        }
-        Some(list) if list.ident == "Vec" => {
-            format!(
-                "a declared query returns a Query: write `-> {}`; rows() makes a Vec of it",
-                query_of(type_)
-            )
-        }
-        Some(option) if option.ident == "Option" => {
-            format!(
-                "a declared query returns a Query: write `-> {}`; optional() makes an Option of it",
-                query_of(type_)
-            )
-        }
-        _ if impl_trait(type_).is_some() => {
-            "a declared query returns a Query: write `-> Query<Row>` with the type of a row in place of Row"
-                .to_owned()
-        }
-        _ => format!("a declared query returns a Query: write `-> {}`", query_of(type_)),
-    };
-    mistakes.push(Error::new_spanned(type_, why));
-}
-
-/// What to write in place of a type that is no `Query`.
-fn query_of(type_: &Type) -> String {
-    let row = innermost(type_);
-    match row {
-        Type::Tuple(tuple) if tuple.elems.is_empty() => "Query".to_owned(),
-        row => format!("Query<{}>", written(row)),
-    }
-}
-
-/// `T` of `Result<Vec<T>>`.
-fn innermost(type_: &Type) -> &Type {
-    match last_segment(type_) {
-        Some(outer) if outer.ident == "Result" || outer.ident == "Vec" || outer.ident == "Option" => {
-            row_types(outer).first().map_or(type_, |inner| innermost(inner))
-        }
-        _ => type_,
-    }
-}
-
-fn last_segment(type_: &Type) -> Option<&PathSegment> {
-    match type_ {
-        Type::Path(path) if path.qself.is_none() => path.path.segments.last(),
-        Type::Group(group) => last_segment(&group.elem),
-        Type::Paren(paren) => last_segment(&paren.elem),
-        _ => None,
-    }
-}
-
-/// The types in the angle brackets.
-fn row_types<'a>(segment: &'a PathSegment) -> Vec<&'a Type> {
-    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return Vec::new() };
-    let type_ = |argument: &'a GenericArgument| match argument {
-        GenericArgument::Type(type_) => Some(type_),
-        _ => None,
-    };
-    arguments.args.iter().filter_map(type_).collect()
-}
-
-/// The type of a row: `T` of `Query<T>`; none for `Query` and `Query<()>`.
-pub(super) fn row(signature: &Signature) -> Option<&Type> {
-    let ReturnType::Type(_, type_) = &signature.output else { return None };
-    let rows = row_types(last_segment(type_)?);
-    match rows.first() {
-        Some(Type::Tuple(tuple)) if tuple.elems.is_empty() => None,
-        row => row.copied(),
-    }
-}
-
 /// All mistakes of the options at once.
 pub(super) fn options(options: &Options) -> Vec<Error> {
     let mut mistakes = Vec::new();
@@ -267,7 +154,7 @@ pub(super) fn columns(signature: &Signature, options: &Options, nature: &Nature)
     if nature.columns {
         return mistakes;
     }
-    if let Some(row) = row(signature) {
+    if let Some(row) = result::row(&signature.output) {
         let why = "this statement returns no columns: write `-> Query`, or add RETURNING to the SQL";
         mistakes.push(Error::new_spanned(row, why));
     }
@@ -284,8 +171,4 @@ pub(super) fn is_declaration(attribute: &Attribute) -> bool {
         .segments
         .last()
         .is_some_and(|segment| segment.ident == "select" || segment.ident == "query")
-}
-
-pub(super) fn returns_impl_trait(signature: &Signature) -> bool {
-    matches!(&signature.output, ReturnType::Type(_, type_) if impl_trait(type_).is_some())
 }

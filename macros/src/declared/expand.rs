@@ -1,14 +1,15 @@
 //! The code that is written.
 
 use proc_macro2::{Literal, Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
 use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, parse_quote};
 
 use super::check::{self, Argument};
 use super::parse::{Attr, Function, Options, Source};
 use super::text::{Sent, Written};
-use super::{lifetimes, types};
+use super::{lifetimes, result, types};
 
 /// A declaration without mistakes.
 pub(super) struct Declaration<'a> {
@@ -31,13 +32,14 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let documentation =
         documentation(written, !attributes.iter().any(|attribute| attribute.path().is_ident("doc")));
     let named = lifetimes::named(signature);
-    let values = check::arguments(signature).into_iter().map(|argument| argument.ident);
-    let database = &options.database;
-    let declared = declared(declaration);
-    let checks = check::arguments(signature).into_iter().map(|Argument { type_, .. }| {
+    let values = check::arguments(signature).into_iter().map(|Argument { ident, type_ }| {
         let type_ = lifetimes::erased(type_);
-        quote!(const _: () = ::maypole::__private::argument::<#type_>();)
+        // A type that can't be a parameter is reported where it is written.
+        quote!(::maypole::__private::argument::<#type_>(#ident))
     });
+    let database = &options.database;
+    let lent = quote_spanned!(database.span()=> &#database);
+    let declared = declared(declaration);
     let constants = constants(&signature.ident, &written.text, Some(&options.sql));
     let follow = follow(&options.sql);
     let about = about(&signature.ident);
@@ -61,13 +63,12 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
             #[doc(hidden)]
             #[inline]
             pub fn database() -> &'static ::maypole::Database {
-                &#database
+                #lent
             }
 
             #[doc(hidden)]
             #[inline]
             pub fn declared() -> &'static ::maypole::__private::Declared {
-                #(#checks)*
                 #follow
                 static DECLARED: ::maypole::__private::Declared = #declared;
                 &DECLARED
@@ -116,7 +117,7 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
         None => quote!(::core::option::Option::None),
     };
     let not_null = &options.not_null;
-    let result = match check::row(signature) {
+    let result = match result::row(&signature.output) {
         Some(row) => {
             let row = lifetimes::erased(row);
             quote! {{
@@ -231,7 +232,7 @@ pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenS
     let attributes = attributes.iter().filter(|attribute| !check::is_declaration(attribute));
     let conditions = conditions(&function.attributes);
     let signature = plain(signature);
-    if check::returns_impl_trait(&signature) {
+    if matches!(&signature.output, ReturnType::Type(_, type_) if types::impl_trait(type_).is_some()) {
         return errors;
     }
     let ident = ours(&signature.ident);
@@ -244,7 +245,6 @@ pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenS
             #visibility struct #ident {}
 
             #(#conditions)*
-            #[allow(dead_code)]
             impl #ident {
                 #constants
             }
@@ -254,7 +254,6 @@ pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenS
         #errors
 
         #(#attributes)*
-        #[allow(dead_code)]
         #visibility #signature {
             ::core::unreachable!()
         }
@@ -275,11 +274,9 @@ fn plain(signature: &Signature) -> Signature {
         if let FnArg::Typed(argument) = argument {
             argument.attrs.clear();
             let name = format_ident!("_{i}");
-            argument.pat = Box::new(parse_quote!(#name));
+            *argument.pat = parse_quote!(#name);
         }
     }
-    if matches!(plain.output, ReturnType::Default) {
-        plain.output = parse_quote!(-> ::maypole::Query<'static>);
-    }
+    plain.output = result::mended(&plain.output);
     plain
 }

@@ -17,7 +17,7 @@ pub(super) fn named(signature: &Signature) -> Signature {
     let ReturnType::Type(_, type_) = &mut signature.output else { return signature };
     let Type::Path(path) = &mut **type_ else { return signature };
     let Some(query) = path.path.segments.last_mut() else { return signature };
-    if !insert(query, &lifetime) {
+    if query.ident != "Query" || !insert(query, &lifetime) {
         return signature;
     }
     let mut name = Name { lifetime: &lifetime, elided: false };
@@ -86,6 +86,14 @@ impl VisitMut for Name<'_> {
     fn visit_type_bare_fn_mut(&mut self, _: &mut TypeBareFn) {}
 
     fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut ParenthesizedGenericArguments) {}
+}
+
+/// The type with a lifetime of the whole program where it names none.
+pub(super) fn owned(type_: &Type) -> Type {
+    let mut type_ = type_.clone();
+    let lifetime = Lifetime::new("'static", Span::call_site());
+    Name { lifetime: &lifetime, elided: false }.visit_type_mut(&mut type_);
+    type_
 }
 
 /// The type where the function's lifetimes are unknown: `Cow<'a, str>` becomes `Cow<'_, str>`.

@@ -1,6 +1,6 @@
 //! From syntax to what is known of a declared query.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::parse::{ParseStream, Parser as _};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Error, LitStr, Path, Result, Signature, Token, Visibility, bracketed, token};
@@ -70,6 +70,10 @@ impl Options {
         let mut sources: Vec<Source> = Vec::new();
         let mut not_null: Option<Vec<LitStr>> = None;
         while !input.is_empty() {
+            if input.peek(token::Paren) {
+                let message = "the database is a static: write `static DB: Database = …;` and name it here";
+                return Err(input.error(message));
+            }
             if !input.peek(Token![,]) {
                 return Err(input.error(format!("expected a comma: write {}", attr.form())));
             }
@@ -161,11 +165,13 @@ impl Source {
     }
 }
 
-/// A function without a body.
+/// The function that the attribute stands on.
 pub(super) struct Function {
     pub(super) attributes: Vec<Attribute>,
     pub(super) visibility: Visibility,
     pub(super) signature: Signature,
+    /// The place of a body, which there should not be.
+    pub(super) body: Option<Span>,
 }
 
 /// Reads what the attribute stands on.
@@ -184,12 +190,12 @@ pub(super) fn function(attr: Attr, item: TokenStream) -> Result<Function> {
                 error
             }
         })?;
-        if input.peek(token::Brace) {
-            let why = "the SQL is all there is to a declared query: write a semicolon in place of this body";
-            return Err(input.error(why));
+        let body = input.peek(token::Brace).then(|| input.span());
+        match body {
+            Some(_) => drop(input.parse::<TokenTree>()?),
+            None => drop(input.parse::<Token![;]>()?),
         }
-        input.parse::<Token![;]>()?;
-        Ok(Function { attributes, visibility, signature })
+        Ok(Function { attributes, visibility, signature, body })
     };
     read.parse2(item)
 }

@@ -53,15 +53,34 @@ fn contents(path: &LitStr) -> Result<String, Error> {
     }
     let folder = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let whole = folder.join(&given);
-    let shown = whole.display();
+    // Not the whole path: messages are the same on every machine.
+    let start = match env::var("CARGO_PKG_NAME") {
+        Ok(name) => format!("the folder of the Cargo.toml of {name}"),
+        Err(_) => "the folder of Cargo.toml".to_owned(),
+    };
     match fs::read(&whole).map(String::from_utf8) {
         // Some editors begin a file with a byte order mark; PostgreSQL takes it for part of a word.
         Ok(Ok(text)) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
-        Ok(Err(_)) => refuse(format!("{given} is not in UTF-8 ({shown})")),
+        Ok(Err(_)) => refuse(format!("{given} is not in UTF-8: save it as such")),
         Err(error) => {
-            refuse(format!("can't read {given}: {error}; the path is relative to the crate: {shown}"))
+            let mut why = format!("can't read {given}: {error}; the path begins in {start}");
+            if let Some(near) = beside(path, &folder, &given) {
+                why += &format!(", did you mean \"{near}\"?");
+            }
+            refuse(why)
         }
     }
+}
+
+/// The path of the file if it is relative to the program's file, as it would be for `include_str!`.
+fn beside(literal: &LitStr, folder: &Path, given: &str) -> Option<String> {
+    if !proc_macro::is_available() {
+        return None;
+    }
+    let program = literal.span().unwrap().local_file()?;
+    let found = program.parent()?.join(given).canonicalize().ok()?;
+    let inside = found.strip_prefix(folder.canonicalize().ok()?).ok()?;
+    Some(inside.to_str()?.replace('\\', "/"))
 }
 
 impl Written {
@@ -137,6 +156,10 @@ impl Written {
 
     /// In the order of the text; an argument that is not used is shown itself.
     fn errors(&self, mut mistakes: Vec<Mistake>, arguments: &[Argument<'_>]) -> Vec<Error> {
+        // Whoever numbers parameters uses the arguments so: that is one mistake.
+        if maypole_sql::parameters(&self.text).numbered.is_some() {
+            mistakes.retain(|mistake| mistake.length > 0);
+        }
         mistakes.sort_by_key(|mistake| (mistake.length == 0, mistake.at));
         let error = |mistake: &Mistake| {
             let unused = arguments.iter().find(|argument| {

@@ -1,7 +1,8 @@
 //! Types of Rust, as far as their spelling tells.
 
 use quote::ToTokens as _;
-use syn::{GenericArgument, PathArguments, Type};
+use syn::visit_mut::{self, VisitMut};
+use syn::{GenericArgument, PathArguments, Type, TypeImplTrait};
 
 /// The type as people write it: `Option<&str>`. (Tokens alone know no spaces: `Option < & str >`.)
 pub(super) fn written(type_: &Type) -> String {
@@ -65,6 +66,22 @@ pub(super) fn is_list(type_: &Type) -> bool {
 
 fn is_byte(type_: &Type) -> bool {
     matches!(type_, Type::Path(path) if path.path.is_ident("u8"))
+}
+
+/// The first `impl Trait` in the type.
+pub(super) fn impl_trait(type_: &Type) -> Option<TypeImplTrait> {
+    struct Find(Option<TypeImplTrait>);
+
+    impl VisitMut for Find {
+        fn visit_type_impl_trait_mut(&mut self, found: &mut TypeImplTrait) {
+            self.0.get_or_insert_with(|| found.clone());
+            visit_mut::visit_type_impl_trait_mut(self, found);
+        }
+    }
+
+    let mut find = Find(None);
+    find.visit_type_mut(&mut type_.clone());
+    find.0
 }
 
 #[cfg(test)]
