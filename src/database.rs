@@ -48,6 +48,11 @@ impl Database {
         Database { name: setting, source: OnceLock::new() }
     }
 
+    /// The name of its setting.
+    pub(crate) fn setting(&self) -> &'static str {
+        self.name
+    }
+
     /// Its pool; made now if this is the first use.
     ///
     /// # Errors

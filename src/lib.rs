@@ -85,6 +85,7 @@ mod pool;
 mod promise;
 mod protocol;
 mod query;
+mod registry;
 mod render;
 mod row;
 mod rows;
@@ -123,6 +124,8 @@ pub mod __private {
     };
     pub use crate::derived::{Field, Readable, field, plan};
     pub use crate::params::strip_raw;
+    pub use crate::registry::{Registered, ResultShape, Shaped, ValueShape};
+    pub use inventory;
     pub use crate::{Columns, FromRow, Result, RowRef};
 }
 

@@ -56,8 +56,8 @@ pub(crate) mod sealed {
 
 macro_rules! executors {
     ($($type:ty: |$this:ident| $runner:expr),* $(,)?) => { $(
-        impl Executor for $type {}
-        impl sealed::Sealed for $type {
+        impl $crate::query::Executor for $type {}
+        impl $crate::query::sealed::Sealed for $type {
             #[allow(private_interfaces)]
             fn runner(&self) -> Runner<'_> {
                 let $this = self;

@@ -37,6 +37,7 @@ const ORDER: &[&str] = &[
     "embedded",
     "application",
     "database",
+    "registry",
     "fuzzing",
 ];
 

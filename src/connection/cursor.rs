@@ -59,7 +59,7 @@ impl Cursor {
         // Whatever fails, a cancel included, must close the portal.
         let mut guard = CloseOnDrop { portal: Some(name), bare, connection };
         let portal = Portal { name: guard.portal.as_deref().unwrap_or_default(), rows, bare };
-        let (statement, reply) = connection.execute(request, portal, deadline, fit)?;
+        let (statement, reply) = connection.bind_and_execute(request, portal, deadline, fit)?;
         let mut cursor = Cursor {
             reader: RowReader::new(statement.columns.clone()),
             statement,

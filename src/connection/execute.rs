@@ -85,7 +85,7 @@ impl Connection {
     /// Runs one statement and waits for the whole of its result.
     pub(crate) fn run(&self, request: Request<'_>, deadline: Deadline, fit: Fit<'_>) -> Result<Answer> {
         self.refuse_while_streaming()?;
-        let (statement, reply) = self.execute(request, Portal::WHOLE, deadline, fit)?;
+        let (statement, reply) = self.bind_and_execute(request, Portal::WHOLE, deadline, fit)?;
         Ok(Answer::new(self.link.clone(), statement, reply.bytes))
     }
 
@@ -95,7 +95,7 @@ impl Connection {
     }
 
     /// Binds a portal and executes it.
-    pub(super) fn execute(
+    pub(super) fn bind_and_execute(
         &self,
         request: Request<'_>,
         portal: Portal<'_>,

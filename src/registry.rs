@@ -1,0 +1,59 @@
+//! Every declared query of the program. Uses: columns, database, declared, error, from_row.
+
+use std::marker::PhantomData;
+
+use crate::columns::Columns;
+use crate::database::Database;
+use crate::declared::Declared;
+use crate::error::Result;
+use crate::from_row::{FromRow, FromValue};
+
+/// A declared query, as its declaration registers it.
+pub struct Registered {
+    /// What is known of it.
+    pub declared: fn() -> &'static Declared,
+    /// Where it runs.
+    pub database: fn() -> &'static Database,
+    /// What its rows become.
+    pub shape: ResultShape,
+}
+
+inventory::collect!(Registered);
+
+/// What the rows of a declared query become.
+#[derive(Clone, Copy)]
+pub struct ResultShape(pub(crate) Option<fn(&Columns) -> Result<()>>);
+
+impl ResultShape {
+    /// The statement returns no rows.
+    pub const NONE: ResultShape = ResultShape(None);
+}
+
+/// Asks what the rows of a `Query<T>` become: `Shaped::<T>::SHAPE`. An associated constant of its own answers for types that
+/// are [`FromRow`]; for those that are only values the one of [`ValueShape`] is found.
+#[derive(Debug)]
+pub struct Shaped<T>(PhantomData<T>);
+
+impl<T: FromRow> Shaped<T> {
+    /// What its rows become.
+    pub const SHAPE: ResultShape = ResultShape(Some(|columns| T::plan(columns).map(drop)));
+}
+
+/// For types that are values and no rows.
+pub trait ValueShape {
+    /// What its rows become.
+    const SHAPE: ResultShape;
+}
+
+impl<T: FromValue> ValueShape for Shaped<T> {
+    const SHAPE: ResultShape = ResultShape(Some(T::check));
+}
+
+/// All that are declared for this database. Databases of the same setting share a pool, and their queries.
+#[allow(dead_code, reason = "the check against the schema reads it")]
+pub(crate) fn of(database: &Database) -> impl Iterator<Item = &'static Registered> {
+    let name = database.setting();
+    inventory::iter::<Registered>
+        .into_iter()
+        .filter(move |registered| (registered.database)().setting() == name)
+}
