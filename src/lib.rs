@@ -125,8 +125,8 @@ pub mod __private {
     pub use crate::derived::{Field, Readable, field, plan};
     pub use crate::params::strip_raw;
     pub use crate::registry::{Registered, ResultShape, Shaped, ValueShape};
-    pub use inventory;
     pub use crate::{Columns, FromRow, Result, RowRef};
+    pub use inventory;
 }
 
 /// What the fuzz targets call. Not for use.

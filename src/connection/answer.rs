@@ -92,7 +92,11 @@ impl Answer {
     }
 
     /// Decodes row after row, until told to break.
-    fn each<T: FromRow>(&self, plan: &T::Plan, mut then: impl FnMut(T) -> Result<ControlFlow<()>>) -> Result<()> {
+    fn each<T: FromRow>(
+        &self,
+        plan: &T::Plan,
+        mut then: impl FnMut(T) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
         self.walk(|row| then(T::from_row(plan, row)?))
     }
 
