@@ -11,6 +11,8 @@ use crate::error::{Cause, Error, Result};
 pub struct Column {
     name: Box<str>,
     type_: Type,
+    /// What its values are on the wire: the type itself, or text.
+    wire: Type,
     counted: Counted,
 }
 
@@ -32,7 +34,12 @@ impl Column {
             _ if type_.name() == "hstore" => Counted::Hstore,
             _ => Counted::No,
         };
-        Column { name: name.into(), type_, counted }
+        Column { name: name.into(), wire: type_.clone(), type_, counted }
+    }
+
+    /// A column whose values come in text format, because its type has no binary form.
+    pub(crate) fn in_text(name: impl Into<Box<str>>, type_: Type) -> Column {
+        Column { name: name.into(), type_, wire: Type::TEXT, counted: Counted::No }
     }
 
     /// The name, as the server sent it.
@@ -45,9 +52,19 @@ impl Column {
         &self.type_
     }
 
+    /// What its values are on the wire: its type, or text if they come in text format.
+    pub(crate) fn wire(&self) -> &Type {
+        &self.wire
+    }
+
     /// Whether values of this column can be read as `T` without loss.
     pub(crate) fn check<'a, T: FromSql<'a>>(&self) -> Result<()> {
-        if T::accepts(&self.type_) { Ok(()) } else { Err(self.mismatch(&short_name(type_name::<T>()))) }
+        if T::accepts(&self.wire) { Ok(()) } else { Err(self.mismatch(&short_name(type_name::<T>()))) }
+    }
+
+    /// Whether `T` has a value for NULL.
+    pub(crate) fn can_be_null<'a, T: FromSql<'a>>(&self) -> bool {
+        T::from_sql_null(&self.wire).is_ok()
     }
 
     /// Reads a value as `T`, which `check` has accepted.
@@ -57,7 +74,7 @@ impl Column {
             let cause = "it announces more elements than it has".into();
             return Err(self.undecodable(type_name::<T>(), false, cause));
         }
-        T::from_sql_nullable(&self.type_, raw)
+        T::from_sql_nullable(&self.wire, raw)
             .map_err(|cause| self.undecodable(type_name::<T>(), raw.is_none(), cause))
     }
 
@@ -74,8 +91,14 @@ impl Column {
     }
 
     #[cold]
-    fn mismatch(&self, rust: &str) -> Error {
+    pub(crate) fn mismatch(&self, rust: &str) -> Error {
         let Column { name, type_, .. } = self;
+        if self.wire != self.type_ {
+            return Error::shape(format!(
+                "column \"{name}\" is {type_}, which has no binary form and comes as text, so that it can't be \
+                 read as {rust}: use String"
+            ));
+        }
         Error::shape(format!(
             "column \"{name}\" is {type_}, which can't be read as {rust}: {}",
             advice(type_)
@@ -83,7 +106,7 @@ impl Column {
     }
 
     #[cold]
-    fn undecodable(&self, rust: &str, null: bool, cause: Cause) -> Error {
+    pub(crate) fn undecodable(&self, rust: &str, null: bool, cause: Cause) -> Error {
         let Column { name, type_, .. } = self;
         let rust = short_name(rust);
         let what = format!("column \"{name}\" ({type_})");
@@ -335,6 +358,22 @@ mod tests {
         let error = Column::new("n", Type::INT8_ARRAY).check::<Vec<i32>>().unwrap_err();
         assert!(error.to_string().contains("read as Vec<i32>: use Vec<i64>,"), "{error}");
         assert!(Column::new("n", Type::NUMERIC).check::<f64>().unwrap_err().to_string().contains("Decimal"));
+    }
+
+    #[test]
+    fn a_column_in_text_format_is_read_as_whatever_takes_text() {
+        let column = Column::in_text("acl", Type::ACLITEM);
+        assert_eq!(column.decode::<String>(Some(b"=r/me")).unwrap(), "=r/me");
+        assert_eq!(column.decode::<Option<&str>>(None).unwrap(), None);
+        column.check::<Option<Box<str>>>().unwrap();
+        assert_eq!(
+            column.check::<i32>().unwrap_err().to_string(),
+            "column \"acl\" is aclitem, which has no binary form and comes as text, so that it can't be read as \
+             i32: use String"
+        );
+        let list = Column::in_text("acl", Type::ACLITEM_ARRAY);
+        assert_eq!(list.decode::<String>(Some(b"{=r/me}")).unwrap(), "{=r/me}");
+        assert!(list.check::<Vec<String>>().is_err());
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Cursor {
     bare: bool,
     chunk: Bytes,
     at: usize,
+    /// How many rows have been read.
+    read: u64,
     next: Option<Claim<Result<Reply>>>,
     closed: bool,
     /// How long each chunk may take.
@@ -81,6 +83,7 @@ impl Cursor {
             bare,
             chunk: Bytes::new(),
             at: 0,
+            read: 0,
             next: None,
             closed: true,
             limit,
@@ -115,7 +118,8 @@ impl Cursor {
             self.at = messages.position();
             if let Some((_, body)) = row {
                 let row = connection.believe(self.reader.read(&self.chunk, body))?;
-                return T::from_row(plan, &row).map(Some);
+                self.read += 1;
+                return T::from_row(plan, &row).map(Some).map_err(|error| error.in_row(self.read));
             }
             let Some(claim) = self.next.take() else {
                 self.finish(connection)?;
