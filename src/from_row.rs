@@ -1,6 +1,10 @@
 //! From a row to a Rust value. Uses: columns, error, outline, row.
 
+mod foreign;
+
 use std::any::type_name;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use postgres_types::{FromSql, FromSqlOwned, Json};
 
@@ -89,7 +93,8 @@ impl FromRow for Row {
 
 /// A type that stands for a whole row of one column.
 ///
-/// The usual types of Rust are, and so are `Option` and `Vec` of them. For a type of your own that implements
+/// The usual types of Rust are, and so are `Option` and `Vec` of them; types of chrono, uuid and others with the features
+/// that are named after postgres-types' own (`with-chrono-0_4`, `with-uuid-1` …). For a type of your own that implements
 /// `FromSql`:
 ///
 /// ```
@@ -121,6 +126,7 @@ scalars!(serde_json::Value, std::net::IpAddr, std::time::SystemTime);
 impl<T: serde::de::DeserializeOwned + 'static> Scalar for Json<T> {}
 impl<T: Scalar> Scalar for Option<T> {}
 impl<T: Scalar> Scalar for Vec<T> {}
+impl<S: BuildHasher + Default + 'static> Scalar for HashMap<String, Option<String>, S> {}
 
 impl<T: Scalar> FromRow for T {
     type Plan = ();
@@ -313,6 +319,15 @@ mod tests {
         let error = one::<Json<String>>(&columns, &body).map(|json| json.0).unwrap_err();
         assert_eq!(error.to_string(), "column \"doc\" (jsonb) can't be read as Json<String>");
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("expected a string"));
+    }
+
+    #[cfg(feature = "with-uuid-1")]
+    #[test]
+    fn a_type_of_another_crate_is_one_value_with_its_feature() {
+        let columns = testing::columns(&[("key", Type::UUID)]);
+        let body = testing::body(&columns, &[&uuid_1::Uuid::nil()]);
+        assert_eq!(one::<uuid_1::Uuid>(&columns, &body).unwrap(), uuid_1::Uuid::nil());
+        assert_eq!(one::<Option<uuid_1::Uuid>>(&columns, &body).unwrap(), Some(uuid_1::Uuid::nil()));
     }
 
     #[test]

@@ -97,7 +97,10 @@ fn text(meta: &ParseNestedMeta<'_>, what: &str) -> Result<LitStr> {
         return Err(meta.error(format!("it needs {what}")));
     }
     let value = meta.value()?;
-    value.parse().map_err(|_| value.error(format!("a text is needed here: {what}")))
+    if !value.peek(LitStr) {
+        return Err(value.error(format!("a text is needed here: {what}")));
+    }
+    value.parse()
 }
 
 fn twice(meta: &ParseNestedMeta<'_>) -> Error {
