@@ -217,6 +217,21 @@ impl Error {
         self
     }
 
+    /// Puts the place before what does not fit: a field, a column.
+    #[cold]
+    pub(crate) fn inside(mut self, place: &str, mark: &str) -> Error {
+        if let Kind::Shape(message) = &mut self.0.kind {
+            *message = format!("{place}{mark}{message}");
+        }
+        self
+    }
+
+    /// Tells in which row of the result the value is that can't be read; the first is row 1.
+    #[cold]
+    pub(crate) fn in_row(self, number: u64) -> Error {
+        self.inside("row ", &format!("{number}: "))
+    }
+
     /// Tells how long the limit was that passed, unless that is known already.
     pub(crate) fn limited_to(mut self, limit: Option<Duration>) -> Error {
         if let Kind::Timeout(Timeout { limit: unknown @ None, .. }) = &mut self.0.kind {
