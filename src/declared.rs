@@ -196,12 +196,29 @@ impl<T: Certain> Certain for [T] {
     label = "an argument needs a type that implements `ToSql` and `Sync`",
     note = "for a type of your own, derive `postgres_types::ToSql`; for a list, take a slice and write `= ANY(:list)`"
 )]
-pub trait Bindable {}
+pub trait Bindable {
+    /// Itself. As it is a type of the trait, a type that can't be a parameter is reported for itself, and not again for
+    /// the tuple that holds the values.
+    type Value: ToSql + Sync;
 
-impl<T: ToSql + Sync + ?Sized> Bindable for T {}
+    /// Itself.
+    fn bind(self) -> Self::Value;
+}
 
-/// Compiles if the type can be an argument of a declared query.
-pub const fn argument<T: Bindable + ?Sized>() {}
+impl<T: ToSql + Sync> Bindable for T {
+    type Value = T;
+
+    #[inline]
+    fn bind(self) -> T {
+        self
+    }
+}
+
+/// The value of an argument; compiles if its type can be a parameter.
+#[inline]
+pub fn argument<T: Bindable>(value: T) -> T::Value {
+    value.bind()
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! The macros of [maypole](https://docs.rs/maypole). Use them through that crate.
 
+mod declared;
 mod from_row;
 
 use proc_macro::TokenStream;
@@ -95,4 +96,116 @@ use proc_macro::TokenStream;
 #[proc_macro_derive(FromRow, attributes(maypole))]
 pub fn derive_from_row(input: TokenStream) -> TokenStream {
     from_row::derive(syn::parse_macro_input!(input)).into()
+}
+
+/// Declares a query that only reads: SQL, called as a function.
+///
+/// ```no_run
+/// use maypole::{Database, FromRow, Query, Result, query, select};
+///
+/// static DB: Database = Database::named("database");
+///
+/// #[derive(Debug, FromRow)]
+/// struct Customer {
+///     id: i32,
+///     name: String,
+/// }
+///
+/// /// The customer with this id.
+/// #[select(DB, "SELECT id, name FROM customers WHERE id = :id")]
+/// fn get_customer(id: i32) -> Query<Customer>;
+///
+/// /// All customers, or those in one country.
+/// #[select(DB, r#"
+///     SELECT id, name
+///       FROM customers
+///      WHERE :country IS NULL OR country = :country
+/// "#)]
+/// fn customers(country: Option<&str>) -> Query<Customer>;
+///
+/// /// Renames customers; the number of those renamed.
+/// #[query(DB, "UPDATE customers SET name = :new WHERE name = :old")]
+/// fn rename(old: &str, new: &str) -> Query;
+///
+/// fn main() -> Result<()> {
+///     let customer = get_customer(52).unique()?;
+///     println!("{customer:?}");
+///     let renamed = rename("foo", "woo").run()?;
+///     println!("{renamed} of {}", get_customer::SQL);
+///     Ok(())
+/// }
+/// ```
+///
+/// # The function
+///
+/// It has no body. Calling it builds a `Query`, which does nothing until a terminal such as `unique`, `rows` or `run`
+/// runs it. Its result is `Query<T>` with the type of a row, or `Query` if there are no rows. No type changes; only
+/// lifetimes that are left out get a name: really `get_customer` returns a `Query<'q, Customer>`, and `rename` takes
+/// `&'q str`, as a query keeps its arguments until it runs. Generics over types, `impl Trait`, `async` and patterns are
+/// refused. It can stand in a module or in a function, not in an `impl` or a `trait`.
+///
+/// Beside it is a struct of the same name, which knows the query without running it: `get_customer::SQL`, the text as it
+/// was written, `NAME`, `FILE` and `LINE`. So a module can't have a type of this name as well. The SQL also becomes part
+/// of the documentation.
+///
+/// # The SQL
+///
+/// It is one statement, as a string, or in a file: `#[select(DB, file = "sql/customer.sql")]`, with a path from the
+/// folder of the crate's `Cargo.toml`. When the file changes, the crate is compiled again.
+///
+/// Each argument is used as a parameter of its name, `:id`, and each parameter is an argument; an argument `r#type` is
+/// `:type`. What looks like a parameter in quotes, comments, casts (`::int4`) and slices (`a[1:n]`) is none. Bare
+/// `:x IS NULL` and `:x IS NOT NULL` work whatever type the column has that `x` is compared with. A list is compared
+/// with `= ANY(:ids)`, not with `IN`. A name that is unknown or not used, a text with several statements, and what this
+/// attribute can't run are errors of the compiler, with carets under the place. What depends on the database, such as
+/// the names of tables, is found out when the query runs or is checked, never when the program is compiled.
+///
+/// # The options
+///
+/// * `file = "sql/name.sql"`: the SQL is in this file.
+/// * `not_null = ["name"]`: checks take these columns for never NULL, whatever the catalogue says.
+///
+/// # What a select is
+///
+/// SELECT, VALUES, TABLE, or WITH of these, without FOR UPDATE and FOR SHARE, and without the well-known functions whose
+/// effect a read-only transaction does not stop or that need a session, such as `nextval` and `pg_notify`. In return it
+/// may share a connection with selects of other coroutines. Everything else is a [`query`](macro@query). What a
+/// function of your own does inside can't be seen here: if it has effects, use `query`.
+#[proc_macro_attribute]
+pub fn select(options: TokenStream, item: TokenStream) -> TokenStream {
+    declared::declare(declared::Attr::Select, options.into(), item.into()).into()
+}
+
+/// Declares a query that may write: SQL, called as a function.
+///
+/// ```no_run
+/// use maypole::{Database, Query, Result, query};
+///
+/// static DB: Database = Database::named("database");
+///
+/// /// Renames customers; the number of those renamed.
+/// #[query(DB, "UPDATE customers SET name = :new WHERE name = :old")]
+/// fn rename(old: &str, new: &str) -> Query;
+///
+/// /// A new customer; its id.
+/// #[query(DB, "INSERT INTO customers (name) VALUES (:name) RETURNING id")]
+/// fn add(name: &str) -> Query<i32>;
+///
+/// fn main() -> Result<()> {
+///     let id = add("Leonard Winter").value()?;
+///     println!("{id}");
+///     DB.transaction(|q| {
+///         rename("a", "b").on(q).run()?;
+///         rename("b", "c").on(q).run()
+///     })?;
+///     Ok(())
+/// }
+/// ```
+///
+/// It is declared as a [`select`](macro@select) is, and may be any single statement. It has a connection for itself while it
+/// runs. A statement that needs a session to stay, such as LISTEN or SET, or that creates a temporary table, is run on a
+/// connection that is held, with `.on(&connection)`.
+#[proc_macro_attribute]
+pub fn query(options: TokenStream, item: TokenStream) -> TokenStream {
+    declared::declare(declared::Attr::Query, options.into(), item.into()).into()
 }

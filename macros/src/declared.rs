@@ -1,0 +1,53 @@
+//! `#[select]` and `#[query]` in stages: parse, check, expand.
+
+mod check;
+mod expand;
+mod lifetimes;
+mod parse;
+mod result;
+mod text;
+mod types;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use expand::Declaration;
+use parse::Options;
+
+pub(crate) use parse::Attr;
+
+pub(crate) fn declare(attr: Attr, options: TokenStream, item: TokenStream) -> TokenStream {
+    let function = match parse::function(attr, item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            // What was written stays, for the sake of those who use it.
+            let error = error.to_compile_error();
+            return quote!(#error #item);
+        }
+    };
+    let mut mistakes = check::function(attr, &function);
+    let found = Options::parse(attr, options).and_then(|options| Ok((text::written(&options.sql)?, options)));
+    let (written, options) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            mistakes.push(error);
+            return expand::stub(&function, "", &mistakes);
+        }
+    };
+    mistakes.extend(check::options(&options));
+    let sent = written.check(attr, &function.signature);
+    match &sent {
+        Ok(sent) => mistakes.extend(check::columns(&function.signature, &options, &sent.nature)),
+        Err(errors) => mistakes.extend(errors.iter().cloned()),
+    }
+    match sent {
+        Ok(sent) if mistakes.is_empty() => expand::expand(&Declaration {
+            attr,
+            function: &function,
+            options: &options,
+            written: &written,
+            sent: &sent,
+        }),
+        _ => expand::stub(&function, &written.text, &mistakes),
+    }
+}

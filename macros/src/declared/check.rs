@@ -1,0 +1,174 @@
+//! What is valid syntax and yet can't be declared as a query.
+
+use maypole_sql::Nature;
+use syn::{Attribute, Error, FnArg, GenericParam, Ident, Pat, Signature, Type, WherePredicate};
+
+use super::parse::{Attr, Function, Options};
+use super::result;
+use super::types::impl_trait;
+
+/// The most arguments. PostgreSQL's own bound is 65,535; ours is that of the tuples which hold the values.
+const MOST_ARGUMENTS: usize = 32;
+
+/// An argument of a declared query.
+pub(super) struct Argument<'a> {
+    pub(super) ident: &'a Ident,
+    pub(super) type_: &'a Type,
+}
+
+/// The arguments, as far as they have names.
+pub(super) fn arguments<'a>(signature: &'a Signature) -> Vec<Argument<'a>> {
+    let named = |argument: &'a FnArg| match argument {
+        FnArg::Typed(argument) => match &*argument.pat {
+            Pat::Ident(pattern) => Some(Argument { ident: &pattern.ident, type_: &argument.ty }),
+            _ => None,
+        },
+        FnArg::Receiver(_) => None,
+    };
+    signature.inputs.iter().filter_map(named).collect()
+}
+
+/// All mistakes of the function at once.
+pub(super) fn function(attr: Attr, function: &Function) -> Vec<Error> {
+    let mut mistakes = Vec::new();
+    let second = function.attributes.iter().find(|attribute| is_declaration(attribute));
+    if let Some(second) = second {
+        mistakes.push(Error::new_spanned(second, "this function is declared as a query already"));
+    }
+    if let Some(body) = function.body {
+        let why = "the SQL is all there is to a declared query: write a semicolon in place of this body";
+        mistakes.push(Error::new(body, why));
+    }
+    let signature = &function.signature;
+    qualifiers(signature, &mut mistakes);
+    generics(signature, &mut mistakes);
+    inputs(attr, signature, &mut mistakes);
+    mistakes.extend(result::check(&signature.ident, &signature.output));
+    mistakes
+}
+
+fn qualifiers(signature: &Signature, mistakes: &mut Vec<Error>) {
+    if let Some(async_) = &signature.asyncness {
+        let why = "a declared query is no async function: on green threads code waits without it";
+        mistakes.push(Error::new_spanned(async_, why));
+    }
+    if let Some(const_) = &signature.constness {
+        mistakes.push(Error::new_spanned(const_, "a declared query can't be a const function"));
+    }
+    if let Some(unsafe_) = &signature.unsafety {
+        mistakes.push(Error::new_spanned(unsafe_, "a declared query is safe to call: leave out unsafe"));
+    }
+    if let Some(abi) = &signature.abi {
+        mistakes.push(Error::new_spanned(abi, "a declared query is a Rust function: leave out extern"));
+    }
+    if let Some(variadic) = &signature.variadic {
+        mistakes.push(Error::new_spanned(variadic, "a declared query names all its arguments"));
+    }
+}
+
+fn generics(signature: &Signature, mistakes: &mut Vec<Error>) {
+    let why = "a declared query is one query with one set of types: declare it for one type; in a generic function, \
+               use DB.query(…)";
+    for parameter in &signature.generics.params {
+        if !matches!(parameter, GenericParam::Lifetime(_)) {
+            mistakes.push(Error::new_spanned(parameter, why));
+        }
+    }
+    let predicates = signature.generics.where_clause.iter().flat_map(|clause| &clause.predicates);
+    // Conditions on type parameters are gone with them.
+    if signature.generics.type_params().next().is_none() {
+        for predicate in predicates {
+            if !matches!(predicate, WherePredicate::Lifetime(_)) {
+                mistakes.push(Error::new_spanned(
+                    predicate,
+                    "a declared query takes conditions on lifetimes only",
+                ));
+            }
+        }
+    }
+}
+
+fn inputs(attr: Attr, signature: &Signature, mistakes: &mut Vec<Error>) {
+    for argument in &signature.inputs {
+        let argument = match argument {
+            FnArg::Typed(argument) => argument,
+            FnArg::Receiver(receiver) => {
+                let why = "a declared query is a function outside of impl and trait: what it needs comes as arguments";
+                mistakes.push(Error::new_spanned(receiver, why));
+                continue;
+            }
+        };
+        if let Some(attribute) = argument.attrs.first() {
+            mistakes.push(Error::new_spanned(attribute, "arguments of a declared query take no attributes"));
+        }
+        match &*argument.pat {
+            Pat::Ident(name)
+                if name.by_ref.is_none() && name.mutability.is_none() && name.subpat.is_none() => {}
+            Pat::Ident(name) => {
+                let plain = &name.ident;
+                let why = format!("an argument of a declared query is a plain name: write `{plain}`");
+                mistakes.push(Error::new_spanned(name, why));
+            }
+            pattern => {
+                let why = format!(
+                    "an argument of a declared query is a plain name, by which the SQL calls it: `id` for `:id`, as \
+                     in {}",
+                    attr.form()
+                );
+                mistakes.push(Error::new_spanned(pattern, why));
+            }
+        }
+        if let Some(generic) = impl_trait(&argument.ty) {
+            let why = "a declared query is one query with one set of types: name the type in place of `impl`";
+            mistakes.push(Error::new_spanned(generic, why));
+        }
+    }
+    if let Some(excess) = signature.inputs.iter().nth(MOST_ARGUMENTS) {
+        let why = format!(
+            "a declared query takes at most {MOST_ARGUMENTS} arguments; for more, pass a slice and write \
+             `unnest(:list)` or `= ANY(:list)`"
+        );
+        mistakes.push(Error::new_spanned(excess, why));
+    }
+}
+
+/// All mistakes of the options at once.
+pub(super) fn options(options: &Options) -> Vec<Error> {
+    let mut mistakes = Vec::new();
+    let mut seen = Vec::new();
+    for column in &options.not_null {
+        let name = column.value();
+        if name.is_empty() {
+            mistakes.push(Error::new(column.span(), "this is no name of a column"));
+        } else if seen.contains(&name) {
+            mistakes.push(Error::new(column.span(), format!("the column \"{name}\" is named twice")));
+        }
+        seen.push(name);
+    }
+    mistakes
+}
+
+/// What is asked of columns, of a statement that has none.
+pub(super) fn columns(signature: &Signature, options: &Options, nature: &Nature) -> Vec<Error> {
+    let mut mistakes = Vec::new();
+    if nature.columns {
+        return mistakes;
+    }
+    if let Some(row) = result::row(&signature.output) {
+        let why = "this statement returns no columns: write `-> Query`, or add RETURNING to the SQL";
+        mistakes.push(Error::new_spanned(row, why));
+    }
+    if let Some(column) = options.not_null.first() {
+        mistakes.push(Error::new(column.span(), "this statement returns no columns"));
+    }
+    mistakes
+}
+
+/// Whether the attribute is one of ours.
+pub(super) fn is_declaration(attribute: &Attribute) -> bool {
+    attribute
+        .path()
+        .segments
+        .last()
+        .is_some_and(|segment| segment.ident == "select" || segment.ident == "query")
+}

@@ -1,0 +1,282 @@
+//! The code that is written.
+
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
+use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, parse_quote};
+
+use super::check::{self, Argument};
+use super::parse::{Attr, Function, Options, Source};
+use super::text::{Sent, Written};
+use super::{lifetimes, result, types};
+
+/// A declaration without mistakes.
+pub(super) struct Declaration<'a> {
+    pub(super) attr: Attr,
+    pub(super) function: &'a Function,
+    pub(super) options: &'a Options,
+    pub(super) written: &'a Written,
+    pub(super) sent: &'a Sent,
+}
+
+pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
+    let Declaration { function, options, written, .. } = declaration;
+    let Function { attributes, visibility, signature, .. } = function;
+    let ident = ours(&signature.ident);
+    let conditions = conditions(attributes);
+    let inline =
+        (!attributes.iter().any(|attribute| attribute.path().is_ident("inline"))).then(|| quote!(#[inline]));
+    // No other way of calling it is shorter: the columns decide how many there are.
+    let many = (signature.inputs.len() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    let documentation =
+        documentation(written, !attributes.iter().any(|attribute| attribute.path().is_ident("doc")));
+    let named = lifetimes::named(signature);
+    let values = check::arguments(signature).into_iter().map(|Argument { ident, type_ }| {
+        let type_ = lifetimes::erased(type_);
+        // A type that can't be a parameter is reported where it is written.
+        quote!(::maypole::__private::argument::<#type_>(#ident))
+    });
+    let database = &options.database;
+    let lent = quote_spanned!(database.span()=> &#database);
+    let declared = declared(declaration);
+    let constants = constants(&signature.ident, &written.text, Some(&options.sql));
+    let follow = follow(&options.sql);
+    let about = about(&signature.ident);
+    quote! {
+        #(#attributes)*
+        #documentation
+        #inline
+        #many
+        #visibility #named {
+            ::maypole::__private::query(#ident::database(), #ident::declared(), (#(#values,)*))
+        }
+
+        #(#conditions)*
+        #[doc = #about]
+        #visibility struct #ident {}
+
+        #(#conditions)*
+        impl #ident {
+            #constants
+
+            #[doc(hidden)]
+            #[inline]
+            pub fn database() -> &'static ::maypole::Database {
+                #lent
+            }
+
+            #[doc(hidden)]
+            #[inline]
+            pub fn declared() -> &'static ::maypole::__private::Declared {
+                #follow
+                static DECLARED: ::maypole::__private::Declared = #declared;
+                &DECLARED
+            }
+        }
+
+        #(#conditions)*
+        ::maypole::__private::inventory::submit! {
+            ::maypole::__private::Registered(#ident::declared)
+        }
+    }
+}
+
+/// What is known of the query, as a value.
+fn declared(declaration: &Declaration<'_>) -> TokenStream {
+    let Declaration { attr, function, options, written, sent } = declaration;
+    let signature = &function.signature;
+    let ident = ours(&signature.ident);
+    let name = signature.ident.unraw().to_string();
+    let (source, text) = (&written.text, &sent.text);
+    let in_file = written.file.is_some();
+    let lines_match = in_file || lines_match(&options.sql);
+    let edits = sent.edits.iter().map(|(sent, source)| quote!((#sent, #source)));
+    let arguments = check::arguments(signature).into_iter().map(|Argument { ident, type_ }| {
+        let (name, written, erased) =
+            (ident.unraw().to_string(), types::written(type_), lifetimes::erased(type_));
+        quote! {
+            ::maypole::__private::Argument {
+                name: #name,
+                type_name: #written,
+                kind: {
+                    use ::maypole::__private::OpenKind as _;
+                    ::maypole::__private::KindOf::<#erased>::KIND
+                },
+            }
+        }
+    });
+    let slots = sent.slots.iter().map(|slot| {
+        let (argument, null_test) = (Literal::usize_unsuffixed(slot.parameter), slot.null_test);
+        quote!(::maypole::__private::Slot { argument: #argument, null_test: #null_test })
+    });
+    let select = *attr == Attr::Select;
+    let columns = sent.nature.columns;
+    let session = match &sent.nature.session {
+        Some((what, _)) => quote!(::core::option::Option::Some(#what)),
+        None => quote!(::core::option::Option::None),
+    };
+    let not_null = &options.not_null;
+    let result = match result::row(&signature.output) {
+        Some(row) => {
+            let row = lifetimes::erased(row);
+            quote! {{
+                use ::maypole::__private::ValueShape as _;
+                ::maypole::__private::Shaped::<#row>::SHAPE
+            }}
+        }
+        None => quote!(::maypole::__private::ResultShape::NONE),
+    };
+    quote! {
+        ::maypole::__private::Declared {
+            name: #name,
+            file: #ident::FILE,
+            line: #ident::LINE,
+            lines_match: #lines_match,
+            in_file: #in_file,
+            source: #source,
+            text: #text,
+            edits: &[#(#edits),*],
+            arguments: &[#(#arguments),*],
+            slots: &[#(#slots),*],
+            select: #select,
+            columns: #columns,
+            session: #session,
+            not_null: &[#(#not_null),*],
+            database: #ident::database,
+            result: #result,
+        }
+    }
+}
+
+/// The name as if it stood in the attribute: lints about what the macro writes are not the user's.
+fn ours(ident: &Ident) -> Ident {
+    let mut ident = ident.clone();
+    ident.set_span(ident.span().resolved_at(Span::call_site()));
+    ident
+}
+
+/// Conditions on the function go for all that belongs to it.
+fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+}
+
+fn about(ident: &Ident) -> String {
+    let (raw, name) = (ident.to_string(), ident.unraw().to_string());
+    if raw == name {
+        format!("What is known of the query [`{name}`](fn@{name}) without running it.")
+    } else {
+        format!("What is known of the query `{name}` without running it.")
+    }
+}
+
+/// The SQL below what the user says.
+fn documentation(written: &Written, alone: bool) -> TokenStream {
+    let sql = written.dedented();
+    let longest = sql.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let blank = if alone { "" } else { "\n" };
+    let text = format!("{blank}{fence}sql\n{sql}\n{fence}");
+    quote!(#[doc = #text])
+}
+
+/// The constants by which a program asks for its query.
+fn constants(ident: &Ident, sql: &str, source: Option<&Source>) -> TokenStream {
+    let name = ident.unraw().to_string();
+    let (file, line) = match source {
+        Some(Source::File(path)) => (quote!(#path), 1),
+        Some(Source::Inline(literal)) => (quote!(::core::file!()), line(literal)),
+        None => (quote!(::core::file!()), 1),
+    };
+    quote! {
+        /// The SQL, as it was written.
+        pub const SQL: &'static ::core::primitive::str = #sql;
+        /// The name of the query.
+        pub const NAME: &'static ::core::primitive::str = #name;
+        /// The source file in which the SQL stands.
+        pub const FILE: &'static ::core::primitive::str = #file;
+        /// The line of that file where the SQL begins, from 1.
+        pub const LINE: ::core::primitive::u32 = #line;
+    }
+}
+
+/// Makes the compiler note that the file belongs to the program, so that it compiles again when the file changes.
+fn follow(source: &Source) -> Option<TokenStream> {
+    let Source::File(path) = source else { return None };
+    let path = format!("/{}", path.value());
+    Some(quote! {
+        const _: &[::core::primitive::u8] =
+            ::core::include_bytes!(::core::concat!(::core::env!("CARGO_MANIFEST_DIR"), #path));
+    })
+}
+
+fn line(literal: &LitStr) -> u32 {
+    // Outside of the compiler, in tests, there are no lines.
+    if !proc_macro::is_available() {
+        return 1;
+    }
+    u32::try_from(literal.span().unwrap().line()).unwrap_or(1)
+}
+
+/// Whether each line of the text is a line of the program: an escape may hold or hide a line feed.
+fn lines_match(source: &Source) -> bool {
+    let token = source.literal().token().to_string();
+    token.starts_with('r') || !token.contains('\\')
+}
+
+/// The errors, and beside them a function, so that mistakes are reported once and not again wherever it is called. It
+/// is never run: the program does not compile.
+pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenStream {
+    let errors: TokenStream = mistakes.iter().map(Error::to_compile_error).collect();
+    let Function { attributes, visibility, signature, .. } = function;
+    let attributes = attributes.iter().filter(|attribute| !check::is_declaration(attribute));
+    let conditions = conditions(&function.attributes);
+    let signature = plain(signature);
+    if matches!(&signature.output, ReturnType::Type(_, type_) if types::impl_trait(type_).is_some()) {
+        return errors;
+    }
+    let ident = ours(&signature.ident);
+    // A method has no room for a struct beside it.
+    let rest = signature.receiver().is_none().then(|| {
+        let constants = constants(&ident, sql, None);
+        quote! {
+            #(#conditions)*
+            #[doc(hidden)]
+            #visibility struct #ident {}
+
+            #(#conditions)*
+            impl #ident {
+                #constants
+            }
+        }
+    });
+    quote! {
+        #errors
+
+        #(#attributes)*
+        #visibility #signature {
+            ::core::unreachable!()
+        }
+
+        #rest
+    }
+}
+
+/// The function as it can be called, whatever is wrong with it.
+fn plain(signature: &Signature) -> Signature {
+    let mut plain = lifetimes::named(signature);
+    plain.asyncness = None;
+    plain.constness = None;
+    plain.unsafety = None;
+    plain.abi = None;
+    plain.variadic = None;
+    for (i, argument) in plain.inputs.iter_mut().enumerate() {
+        if let FnArg::Typed(argument) = argument {
+            argument.attrs.clear();
+            let name = format_ident!("_{i}");
+            *argument.pat = parse_quote!(#name);
+        }
+    }
+    plain.output = result::mended(&plain.output);
+    plain
+}

@@ -1,0 +1,126 @@
+//! Gives names to the lifetimes that a declaration leaves out. No type changes.
+
+use proc_macro2::Span;
+use syn::visit_mut::{self, VisitMut};
+use syn::{
+    FnArg, GenericArgument, GenericParam, Lifetime, LifetimeParam, ParenthesizedGenericArguments,
+    PathArguments, PathSegment, ReturnType, Signature, Type, TypeBareFn, TypeReference, parse_quote,
+};
+
+/// The function with one lifetime for its query and for all that the arguments borrow: `Query<T>` becomes
+/// `Query<'q, T>`, `&str` becomes `&'q str`.
+///
+/// Nothing changes if the declaration names the lifetime of its query itself.
+pub(super) fn named(signature: &Signature) -> Signature {
+    let mut signature = signature.clone();
+    let lifetime = unused(&signature);
+    let ReturnType::Type(_, type_) = &mut signature.output else { return signature };
+    let Type::Path(path) = &mut **type_ else { return signature };
+    let Some(query) = path.path.segments.last_mut() else { return signature };
+    if query.ident != "Query" || !insert(query, &lifetime) {
+        return signature;
+    }
+    let mut name = Name { lifetime: &lifetime, elided: false };
+    for argument in &mut signature.inputs {
+        if let FnArg::Typed(argument) = argument {
+            name.visit_type_mut(&mut argument.ty);
+        }
+    }
+    // What the caller lends under a name of its own has to live as long, too.
+    for parameter in signature.generics.lifetimes_mut() {
+        parameter.colon_token.get_or_insert_default();
+        parameter.bounds.push(lifetime.clone());
+    }
+    signature.generics.params.insert(0, GenericParam::Lifetime(LifetimeParam::new(lifetime)));
+    signature
+}
+
+/// `'q`, or a longer name if the user has a `'q`.
+fn unused(signature: &Signature) -> Lifetime {
+    let mut name = String::from("'q");
+    while signature.generics.lifetimes().any(|other| other.lifetime.ident == name[1..]) {
+        name.push('_');
+    }
+    Lifetime::new(&name, Span::call_site())
+}
+
+/// Whether the lifetime was left out, and has been put in.
+fn insert(query: &mut PathSegment, lifetime: &Lifetime) -> bool {
+    let elided: GenericArgument = parse_quote!(#lifetime);
+    match &mut query.arguments {
+        PathArguments::None => query.arguments = PathArguments::AngleBracketed(parse_quote!(<#elided>)),
+        PathArguments::AngleBracketed(written) => match written.args.first_mut() {
+            Some(GenericArgument::Lifetime(first)) if first.ident == "_" => *first = lifetime.clone(),
+            Some(GenericArgument::Lifetime(_)) => return false,
+            _ => written.args.insert(0, elided),
+        },
+        PathArguments::Parenthesized(_) => return false,
+    }
+    true
+}
+
+/// Puts a name where a lifetime is left out.
+struct Name<'a> {
+    lifetime: &'a Lifetime,
+    /// Whether there was such a place.
+    elided: bool,
+}
+
+impl VisitMut for Name<'_> {
+    fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
+        if reference.lifetime.is_none() {
+            reference.lifetime = Some(self.lifetime.clone());
+            self.elided = true;
+        }
+        visit_mut::visit_type_reference_mut(self, reference);
+    }
+
+    fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+        if lifetime.ident == "_" {
+            *lifetime = self.lifetime.clone();
+            self.elided = true;
+        }
+    }
+
+    // Lifetimes of functions are bound in there.
+    fn visit_type_bare_fn_mut(&mut self, _: &mut TypeBareFn) {}
+
+    fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut ParenthesizedGenericArguments) {}
+}
+
+/// The type with a lifetime of the whole program where it names none.
+pub(super) fn owned(type_: &Type) -> Type {
+    let mut type_ = type_.clone();
+    let lifetime = Lifetime::new("'static", Span::call_site());
+    Name { lifetime: &lifetime, elided: false }.visit_type_mut(&mut type_);
+    type_
+}
+
+/// The type where the function's lifetimes are unknown: `Cow<'a, str>` becomes `Cow<'_, str>`.
+pub(super) fn erased(type_: &Type) -> Type {
+    let mut type_ = type_.clone();
+    Erase.visit_type_mut(&mut type_);
+    type_
+}
+
+struct Erase;
+
+impl VisitMut for Erase {
+    fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+        if lifetime.ident != "static" {
+            *lifetime = Lifetime::new("'_", lifetime.span());
+        }
+    }
+
+    fn visit_type_bare_fn_mut(&mut self, _: &mut TypeBareFn) {}
+
+    fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut ParenthesizedGenericArguments) {}
+}
+
+/// Whether a type borrows without saying for how long.
+pub(super) fn is_elided(type_: &Type) -> bool {
+    let lifetime = Lifetime::new("'q", Span::call_site());
+    let mut name = Name { lifetime: &lifetime, elided: false };
+    name.visit_type_mut(&mut type_.clone());
+    name.elided
+}

@@ -1,0 +1,201 @@
+//! From syntax to what is known of a declared query.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use syn::parse::{ParseStream, Parser as _};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Error, LitStr, Path, Result, Signature, Token, Visibility, bracketed, token};
+
+/// Which of the two attributes it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attr {
+    Select,
+    Query,
+}
+
+impl Attr {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Attr::Select => "select",
+            Attr::Query => "query",
+        }
+    }
+
+    /// How it is written.
+    pub(super) fn form(self) -> String {
+        let example = match self {
+            Attr::Select => "SELECT name FROM customers WHERE id = :id",
+            Attr::Query => "UPDATE customers SET name = :name WHERE id = :id",
+        };
+        format!("#[{}(DB, \"{example}\")]", self.name())
+    }
+}
+
+/// What stands in the brackets of the attribute.
+pub(super) struct Options {
+    pub(super) database: Path,
+    pub(super) sql: Source,
+    /// Columns that are never NULL whatever the catalogue says.
+    pub(super) not_null: Vec<LitStr>,
+}
+
+/// Where the SQL is.
+pub(super) enum Source {
+    Inline(LitStr),
+    /// A path, relative to the crate.
+    File(LitStr),
+}
+
+impl Options {
+    /// Reads `DB, "…"` and `DB, file = "…"`, with options in any order behind the database.
+    pub(super) fn parse(attr: Attr, tokens: TokenStream) -> Result<Options> {
+        if tokens.is_empty() {
+            return Err(Error::new(
+                Span::call_site(),
+                format!("no database and no SQL: write {}", attr.form()),
+            ));
+        }
+        (|input: ParseStream<'_>| Options::read(attr, input)).parse2(tokens)
+    }
+
+    fn read(attr: Attr, input: ParseStream<'_>) -> Result<Options> {
+        if input.peek(syn::LitStr) || input.peek2(Token![=]) {
+            let message = format!("the database comes first: write {}", attr.form());
+            return Err(input.error(message));
+        }
+        let database = Path::parse_mod_style(input).map_err(|error| {
+            let message =
+                format!("the database is a path, such as DB or crate::queries::DB: write {}", attr.form());
+            Error::new(error.span(), message)
+        })?;
+        let mut sources: Vec<Source> = Vec::new();
+        let mut not_null: Option<Vec<LitStr>> = None;
+        while !input.is_empty() {
+            if input.peek(token::Paren) {
+                let message = "the database is a static: write `static DB: Database = …;` and name it here";
+                return Err(input.error(message));
+            }
+            if !input.peek(Token![,]) {
+                return Err(input.error(format!("expected a comma: write {}", attr.form())));
+            }
+            input.parse::<Token![,]>()?;
+            if input.is_empty() {
+                break;
+            }
+            if input.peek(syn::LitStr) {
+                sources.push(Source::Inline(input.parse()?));
+                continue;
+            }
+            let place = input.span();
+            let Ok(name) = input.call(Path::parse_mod_style) else {
+                let message = format!("expected the SQL as a string: write {}", attr.form());
+                return Err(Error::new(place, message));
+            };
+            if input.peek(Token![!]) {
+                let message = "SQL is written as one string, not made by a macro: use a raw string r#\"…\"# for \
+                               several lines, or file = \"sql/name.sql\"";
+                return Err(Error::new_spanned(name, message));
+            }
+            if !input.peek(Token![=]) {
+                let message =
+                    format!("expected the SQL, or an option; options are {OPTIONS}: write {}", attr.form());
+                return Err(Error::new_spanned(name, message));
+            }
+            input.parse::<Token![=]>()?;
+            if name.is_ident("file") {
+                sources.push(Source::File(input.parse().map_err(|error| {
+                    Error::new(error.span(), "a file is named by a string: file = \"sql/name.sql\"")
+                })?));
+            } else if name.is_ident("not_null") {
+                if not_null.replace(columns(input)?).is_some() {
+                    return Err(Error::new_spanned(
+                        name,
+                        "not_null is given twice: name all columns in one list",
+                    ));
+                }
+            } else {
+                return Err(unknown_option(&name));
+            }
+        }
+        let mut sources = sources.into_iter();
+        let Some(sql) = sources.next() else {
+            let message = format!("no SQL: write {}, or file = \"sql/name.sql\"", attr.form());
+            return Err(Error::new_spanned(database, message));
+        };
+        if let Some(second) = sources.next() {
+            let message = "the SQL is given twice; a query is one string or one file";
+            return Err(Error::new(second.span(), message));
+        }
+        Ok(Options { database, sql, not_null: not_null.unwrap_or_default() })
+    }
+}
+
+const OPTIONS: &str = "file = \"sql/name.sql\" and not_null = [\"column\"]";
+
+fn unknown_option(name: &Path) -> Error {
+    let written = name.get_ident().map(ToString::to_string).unwrap_or_default();
+    let message = match maypole_sql::closest(&written, ["file", "not_null"]) {
+        Some(close) => format!("unknown option, did you mean {close}?"),
+        None => format!("unknown option; there are {OPTIONS}"),
+    };
+    Error::new_spanned(name, message)
+}
+
+fn columns(input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    let form = "not_null takes a list of columns: not_null = [\"name\"]";
+    if !input.peek(token::Bracket) {
+        return Err(input.error(form));
+    }
+    let list;
+    bracketed!(list in input);
+    let names = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)
+        .map_err(|error| Error::new(error.span(), form))?;
+    Ok(names.into_iter().collect())
+}
+
+impl Source {
+    /// The literal that says it.
+    pub(super) fn literal(&self) -> &LitStr {
+        match self {
+            Source::Inline(literal) | Source::File(literal) => literal,
+        }
+    }
+
+    pub(super) fn span(&self) -> Span {
+        self.literal().span()
+    }
+}
+
+/// The function that the attribute stands on.
+pub(super) struct Function {
+    pub(super) attributes: Vec<Attribute>,
+    pub(super) visibility: Visibility,
+    pub(super) signature: Signature,
+    /// The place of a body, which there should not be.
+    pub(super) body: Option<Span>,
+}
+
+/// Reads what the attribute stands on.
+pub(super) fn function(attr: Attr, item: TokenStream) -> Result<Function> {
+    let name = attr.name();
+    let read = |input: ParseStream<'_>| {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let visibility = input.parse()?;
+        let place = input.span();
+        let signature = input.parse().map_err(|error: Error| {
+            let no_function = error.to_string().contains("expected `fn`");
+            let form = "fn get_customer(id: i32) -> Query<Customer>;";
+            if no_function {
+                Error::new(place, format!("#[{name}] stands on a function: `{form}`"))
+            } else {
+                error
+            }
+        })?;
+        let body = input.peek(token::Brace).then(|| input.span());
+        match body {
+            Some(_) => drop(input.parse::<TokenTree>()?),
+            None => drop(input.parse::<Token![;]>()?),
+        }
+        Ok(Function { attributes, visibility, signature, body })
+    };
+    read.parse2(item)
+}
