@@ -106,7 +106,7 @@ pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;
 pub use error::{DbError, Error, Outcome, Phase, Result};
 pub use from_row::{FromRow, FromValue, Scalar};
-pub use maypole_macros::FromRow;
+pub use maypole_macros::{FromRow, query, select};
 pub use params::{Named, Params};
 pub use pool::{Lease, Pool, PoolBuilder, Stats};
 pub use postgres_types as types;
