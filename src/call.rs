@@ -94,9 +94,10 @@ impl<'q> Call<'q> {
 
     /// Runs it and streams the rows.
     pub(crate) fn stream<T: FromRow>(self, ask: &Ask<'_>) -> Rows<'q, T> {
-        let rows = self.check_session(ask).and_then(|()| self.hold()).and_then(|holder| {
-            Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)())
-        });
+        let rows = self
+            .check_session(ask)
+            .and_then(|()| self.hold())
+            .and_then(|holder| Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)()));
         rows.unwrap_or_else(|error| Rows::failed(explain(error, ask)))
     }
 
@@ -150,7 +151,8 @@ fn returns_nothing(statement: &Statement, source: Source<'_>) -> Result<()> {
     if !statement.returns_rows || columns.all(|column| *column.type_() == Type::VOID) {
         return Ok(());
     }
-    let declare = if source.declared().is_some() { "; declare -> Query<T> with the type of a row" } else { "" };
+    let declare =
+        if source.declared().is_some() { "; declare -> Query<T> with the type of a row" } else { "" };
     Err(Error::usage(format!(
         "run() is for statements that return nothing, and {}: use rows(), unique(), optional(), first(), value(), flat(), \
          each() or a for loop{declare}",
@@ -181,11 +183,14 @@ fn help(error: &Error, source: Source<'_>) -> Option<String> {
                     format!(":{}", declared.arguments.get(usize::from(slot.argument))?.name)
                 }
             };
-            Some(format!("nothing in the statement tells the type of {name}: write a cast, such as {name}::text"))
+            Some(format!(
+                "nothing in the statement tells the type of {name}: write a cast, such as {name}::text"
+            ))
         }
         // A colon is no operator; so the server stumbles over it.
         "42601" if source.declared().is_none() && error.message().contains("\":\"") => Some(
-            "named parameters need their names: params! { name: value }; a tuple stands for $1, $2 …".to_owned(),
+            "named parameters need their names: params! { name: value }; a tuple stands for $1, $2 …"
+                .to_owned(),
         ),
         _ => None,
     }

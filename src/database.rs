@@ -5,11 +5,11 @@ use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 
 use crate::application::{self, Source};
+use crate::call::{Lender, Runner};
+use crate::declared::Declared;
 use crate::error::Result;
 use crate::params::Params;
 use crate::pool::{Pool, PoolBuilder};
-use crate::call::{Lender, Runner};
-use crate::declared::Declared;
 use crate::query::{Query, executors};
 use crate::sql::Sql;
 use crate::transaction::Tx;

@@ -229,6 +229,7 @@ mod tests {
         use postgres_types::Kind as Shape;
         for type_ in (0..3000).filter_map(Type::from_oid) {
             if let Shape::Array(element) = type_.kind()
+                && type_.name().starts_with('_')
                 && array_of(element.oid()) != 0
             {
                 assert_eq!(array_of(element.oid()), type_.oid(), "{type_}");

@@ -1,25 +1,40 @@
-//! What the code written by `#[derive(FromRow)]` calls. Uses: columns, error, row.
+//! What the code written by `#[derive(FromRow)]` calls. Uses: columns, error, json, outline, row.
+
+mod finder;
 
 use std::any::type_name;
 
 use postgres_types::FromSqlOwned;
+use serde::de::DeserializeOwned;
 
-use crate::columns::{Column, Columns, closest, short_name};
+use crate::columns::{Column, Columns};
 use crate::error::{Error, Result};
+use crate::json;
+use crate::outline::Place;
 use crate::row::RowRef;
+
+pub use finder::Finder;
+
+/// The position of a column that is not there, for fields with a default. No result has so many columns.
+const MISSING: u16 = u16::MAX;
 
 /// What a field can be: everything that is `FromSql` and owned. A trait of its own, for the sake of its message.
 #[diagnostic::on_unimplemented(
     message = "no column can be read into `{Self}`",
-    label = "a field needs a type that implements `FromSql` and owns its value"
+    label = "a field needs a type that implements `FromSql` and owns its value",
+    note = "a struct that takes several columns is marked #[maypole(flatten)], a serde type in a json column \
+            #[maypole(json)]"
 )]
-pub trait Readable: Sized {
+pub trait Readable: Sized + 'static {
     /// Whether the column's type fits.
     ///
     /// # Errors
     ///
     /// If it does not.
     fn check(column: &Column) -> Result<()>;
+
+    /// Whether there is a value for the column's NULL.
+    fn takes_null(column: &Column) -> bool;
 
     /// Reads the value of a column whose type fits.
     ///
@@ -29,14 +44,66 @@ pub trait Readable: Sized {
     fn read(position: usize, row: &RowRef<'_>) -> Result<Self>;
 }
 
-impl<T: FromSqlOwned> Readable for T {
+impl<T: FromSqlOwned + 'static> Readable for T {
     fn check(column: &Column) -> Result<()> {
         column.check::<T>()
+    }
+
+    fn takes_null(column: &Column) -> bool {
+        column.can_be_null::<T>()
     }
 
     #[inline]
     fn read(position: usize, row: &RowRef<'_>) -> Result<T> {
         row.decode(position)
+    }
+}
+
+/// A struct that takes some columns of a row, with what it is made of.
+///
+/// `FromRow` of a derived struct is this, with all columns of the result to itself. A flattened struct shares them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be flattened",
+    label = "flatten takes a struct with `#[derive(FromRow)]`, or an `Option` of one"
+)]
+pub trait Flatten: Sized + 'static {
+    /// The struct's name.
+    const NAME: &'static str;
+    /// Whether columns without a field are ignored.
+    const LAX: bool;
+    /// The positions of its columns.
+    type Plan: Send + Sync + 'static;
+
+    /// Finds the column of each field. What is wrong is noted in the finder; the plan is of no use then.
+    fn find(finder: &mut Finder<'_>) -> Self::Plan;
+
+    /// Reads the values.
+    ///
+    /// # Errors
+    ///
+    /// If a value can't be read.
+    fn read(plan: &Self::Plan, row: &RowRef<'_>) -> Result<Self>;
+
+    /// Whether all its columns are NULL.
+    fn is_null(plan: &Self::Plan, row: &RowRef<'_>) -> bool;
+}
+
+impl<T: Flatten> Flatten for Option<T> {
+    const NAME: &'static str = T::NAME;
+    const LAX: bool = T::LAX;
+    type Plan = T::Plan;
+
+    fn find(finder: &mut Finder<'_>) -> T::Plan {
+        finder.optional::<T>()
+    }
+
+    #[inline]
+    fn read(plan: &T::Plan, row: &RowRef<'_>) -> Result<Option<T>> {
+        if T::is_null(plan, row) { Ok(None) } else { T::read(plan, row).map(Some) }
+    }
+
+    fn is_null(plan: &T::Plan, row: &RowRef<'_>) -> bool {
+        T::is_null(plan, row)
     }
 }
 
@@ -46,264 +113,123 @@ pub struct Field {
     column: &'static str,
     rust: fn() -> &'static str,
     check: fn(&Column) -> Result<()>,
+    takes_null: fn(&Column) -> bool,
+    default: bool,
 }
 
 impl Field {
     /// The field `name` of type `T`, which is read from the column of the name `column`.
     pub const fn of<T: Readable>(name: &'static str, column: &'static str) -> Field {
-        Field { name, column, rust: type_name::<T>, check: T::check }
+        Field {
+            name,
+            column,
+            rust: type_name::<T>,
+            check: T::check,
+            takes_null: T::takes_null,
+            default: false,
+        }
+    }
+
+    /// The same for a type that is read from JSON.
+    pub const fn json<T: DeserializeOwned>(name: &'static str, column: &'static str) -> Field {
+        Field {
+            name,
+            column,
+            rust: type_name::<T>,
+            check: json::check::<T>,
+            takes_null: |_| json::null::<T>().is_some(),
+            default: false,
+        }
+    }
+
+    /// The same field, whose column may be missing.
+    pub const fn or_default(self) -> Field {
+        Field { default: true, ..self }
     }
 }
 
-/// Finds the column of each field; every column must have its field.
+/// Finds the columns of a struct and all that is flattened into it; every column must have its field.
 ///
 /// # Errors
 ///
 /// One error that tells all that does not fit.
-pub fn plan<const N: usize>(name: &str, fields: &[Field; N], columns: &Columns) -> Result<[u16; N]> {
-    let mut positions = [0; N];
-    let mut problems = Vec::new();
-    for (position, field) in positions.iter_mut().zip(fields) {
-        match field.find(columns) {
-            Ok(found) => *position = found,
-            Err(problem) => problems.push(problem),
-        }
+pub fn plan<T: Flatten>(columns: &Columns) -> Result<T::Plan> {
+    // The first time nothing is written down: that everything fits is the rule.
+    let mut finder = Finder::new::<T>(columns, None);
+    let plan = T::find(&mut finder);
+    if finder.fits() {
+        return Ok(plan);
     }
-    for column in columns {
-        let taken = fields.iter().any(|field| field.column == column.name());
-        if !taken {
-            problems.push(unwanted(column, fields, columns));
-        }
-    }
-    if problems.is_empty() {
-        return Ok(positions);
-    }
-    Err(Error::shape(format!("the columns do not fit {name}: {}", problems.join("; "))))
+    let mut finder = Finder::new::<T>(columns, Some(Vec::new()));
+    T::find(&mut finder);
+    Err(finder.refusal())
 }
 
-impl Field {
-    /// The position of the field's column, or what is wrong.
-    fn find(&self, columns: &Columns) -> Result<u16, String> {
-        let of_name = |column: &&Column| column.name() == self.column;
-        if !columns.iter().any(|column| of_name(&column)) {
-            let field = format!("field `{}` ({}) has no column", self.name, short_name((self.rust)()));
-            let renamed = if self.name == self.column { "" } else { &format!(" \"{}\"", self.column) };
-            let hint = match closest(self.column, columns.iter().map(Column::name)) {
-                Some(close) => format!(", did you mean \"{close}\"?"),
-                None => format!(", {}", columns.summary()),
-            };
-            return Err(format!("{field}{renamed}{hint}"));
-        }
-        let at_field = |error: Error| format!("field `{}`: {error}", self.name);
-        let position = columns.position(self.column).map_err(at_field)?;
-        columns.get(position).map_or(Ok(()), self.check).map_err(at_field)?;
-        u16::try_from(position).map_err(|_| format!("column {position} is one too many"))
-    }
+/// What the struct expects of each column.
+pub fn outline<T: Flatten>(columns: &Columns) -> Vec<Place> {
+    let mut finder = Finder::new::<T>(columns, Some(Vec::new()));
+    T::find(&mut finder);
+    finder.outline()
 }
 
-/// What to say of a column without a field.
-fn unwanted(column: &Column, fields: &[Field], columns: &Columns) -> String {
-    let name = column.name();
-    let lonely = |field: &&Field| !columns.iter().any(|column| column.name() == field.column);
-    match closest(name, fields.iter().filter(lonely).map(|field| field.column)) {
-        Some(close) => {
-            format!("column \"{name}\" ({}) has no field, did you mean \"{close}\"?", column.type_())
-        }
-        None => format!(
-            "column \"{name}\" ({}) has no field: add one, or leave the column out of the query",
-            column.type_()
-        ),
-    }
+/// Reads a whole row.
+///
+/// # Errors
+///
+/// If a value can't be read; the error names the struct, the field and the column.
+#[inline]
+pub fn read<T: Flatten>(plan: &T::Plan, row: &RowRef<'_>) -> Result<T> {
+    T::read(plan, row).map_err(|error| error.inside(T::NAME, "."))
 }
 
-/// Reads the value of a field; `name` is that of the struct and the field.
+/// Reads the value of a field.
 ///
 /// # Errors
 ///
 /// If the value can't be read.
 #[inline]
 pub fn field<T: Readable>(name: &'static str, position: u16, row: &RowRef<'_>) -> Result<T> {
-    T::read(usize::from(position), row).map_err(|error| at(name, error))
+    T::read(usize::from(position), row).map_err(|error| error.inside(name, ": "))
 }
 
-#[cold]
-fn at(name: &str, error: Error) -> Error {
-    let text = format!("{name}: {error}");
-    match std::error::Error::source(&error) {
-        Some(cause) => Error::shape(text).caused_by(cause.to_string()),
-        None => Error::shape(text),
-    }
+/// Reads the value of a field from JSON.
+///
+/// # Errors
+///
+/// If the value can't be read.
+pub fn json_field<T: DeserializeOwned>(name: &'static str, position: u16, row: &RowRef<'_>) -> Result<T> {
+    let position = usize::from(position);
+    let value = match row.columns().get(position) {
+        Some(column) => json::read(column, row.get_raw(position)),
+        None => Err(Error::shape(format!("there is no column {position}: {}", row.columns().summary()))),
+    };
+    value.map_err(|error| error.inside(name, ": "))
+}
+
+/// Reads the value of a field whose column may be missing.
+///
+/// # Errors
+///
+/// If there is a value and it can't be read.
+#[inline]
+pub fn or_default<T: Default>(position: u16, read: impl FnOnce(u16) -> Result<T>) -> Result<T> {
+    if position == MISSING { Ok(T::default()) } else { read(position) }
+}
+
+/// Reads a flattened struct.
+///
+/// # Errors
+///
+/// If a value can't be read.
+#[inline]
+pub fn nested<T: Flatten>(name: &'static str, plan: &T::Plan, row: &RowRef<'_>) -> Result<T> {
+    T::read(plan, row).map_err(|error| error.inside(name, "."))
+}
+
+/// Whether all these columns are NULL, or missing.
+pub fn are_null(positions: &[u16], row: &RowRef<'_>) -> bool {
+    positions.iter().all(|position| row.get_raw(usize::from(*position)).is_none())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-    use postgres_types::{FromSql, Type};
-
-    use crate::row::testing;
-    use crate::{Columns, FromRow, Result};
-
-    #[derive(FromRow, Debug, PartialEq)]
-    struct Customer {
-        id: i32,
-        name: String,
-        #[maypole(rename = "Since when")]
-        since: Option<i16>,
-        r#type: Vec<Option<i32>>,
-    }
-
-    fn described() -> Arc<Columns> {
-        testing::columns(&[
-            ("type", Type::INT4_ARRAY),
-            ("Since when", Type::INT2),
-            ("name", Type::TEXT),
-            ("id", Type::INT4),
-        ])
-    }
-
-    fn one<T: FromRow>(columns: &Arc<Columns>, body: &Bytes) -> Result<T> {
-        let plan = T::plan(columns)?;
-        testing::read(columns, body, |row| T::from_row(&plan, row))
-    }
-
-    fn refusal<T: FromRow>(columns: &[(&str, Type)]) -> String {
-        T::plan(&testing::columns(columns)).map(|_| ()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn fields_find_their_columns_by_name_in_any_order() {
-        let columns = described();
-        let body = testing::body(&columns, &[&vec![Some(1), None], &None::<i16>, &"Leonard Winter", &52i32]);
-        let customer: Customer = one(&columns, &body).unwrap();
-        let expected =
-            Customer { id: 52, name: "Leonard Winter".into(), since: None, r#type: vec![Some(1), None] };
-        assert_eq!(customer, expected);
-    }
-
-    #[test]
-    fn null_without_an_option_names_struct_and_field() {
-        let columns = described();
-        let body = testing::body(&columns, &[&vec![Some(1)], &None::<i16>, &None::<&str>, &52i32]);
-        assert_eq!(
-            one::<Customer>(&columns, &body).unwrap_err().to_string(),
-            "Customer.name: column \"name\" (text) is NULL, which String can't hold: use Option<String>"
-        );
-    }
-
-    #[derive(FromRow)]
-    #[expect(dead_code, reason = "only its plan is made")]
-    struct Pair {
-        id: i32,
-        name: String,
-    }
-
-    #[test]
-    fn a_column_without_a_field_is_refused() {
-        assert_eq!(
-            refusal::<Pair>(&[("id", Type::INT4), ("name", Type::TEXT), ("age", Type::INT2)]),
-            "the columns do not fit Pair: column \"age\" (int2) has no field: add one, or leave the column out of \
-             the query"
-        );
-    }
-
-    #[test]
-    fn a_field_without_a_column_is_refused() {
-        assert_eq!(
-            refusal::<Pair>(&[("id", Type::INT4)]),
-            "the columns do not fit Pair: field `name` (String) has no column, the result has one column, \"id\""
-        );
-        assert!(
-            refusal::<Customer>(&[]).contains("field `since` (Option<i16>) has no column \"Since when\",")
-        );
-    }
-
-    #[test]
-    fn a_misspelt_name_is_refused_from_both_sides() {
-        assert_eq!(
-            refusal::<Pair>(&[("id", Type::INT4), ("nmae", Type::TEXT)]),
-            "the columns do not fit Pair: field `name` (String) has no column, did you mean \"nmae\"?; \
-             column \"nmae\" (text) has no field, did you mean \"name\"?"
-        );
-    }
-
-    #[test]
-    fn a_type_that_does_not_fit_is_refused_before_any_row() {
-        assert_eq!(
-            refusal::<Pair>(&[("id", Type::INT8), ("name", Type::TEXT)]),
-            "the columns do not fit Pair: field `id`: column \"id\" is int8, which can't be read as i32: use i64, or \
-             cast the column in SQL"
-        );
-    }
-
-    #[test]
-    fn two_columns_of_a_fields_name_are_refused() {
-        let error = refusal::<Pair>(&[("id", Type::INT4), ("id", Type::INT4), ("name", Type::TEXT)]);
-        assert!(error.contains("field `id`: the result has 2 columns of the name \"id\""), "{error}");
-    }
-
-    #[derive(FromRow)]
-    struct Keyed<K: Copy, V>
-    where
-        V: Default,
-    {
-        key: K,
-        value: Option<V>,
-    }
-
-    #[test]
-    fn a_struct_may_be_generic() {
-        let columns = testing::columns(&[("key", Type::INT4), ("value", Type::TEXT)]);
-        let body = testing::body(&columns, &[&1i32, &None::<&str>]);
-        let keyed: Keyed<i32, String> = one(&columns, &body).unwrap();
-        assert_eq!((keyed.key, keyed.value.unwrap_or_default()), (1, String::new()));
-    }
-
-    #[derive(FromRow)]
-    struct Nothing {}
-
-    #[test]
-    fn a_struct_without_fields_wants_no_columns() {
-        Nothing::plan(&testing::columns(&[])).unwrap();
-        assert!(refusal::<Nothing>(&[("id", Type::INT4)]).contains("\"id\" (int4) has no field"));
-    }
-
-    #[test]
-    fn a_plan_and_a_row_that_do_not_belong_together_are_an_error() {
-        let plan = Pair::plan(&testing::columns(&[("id", Type::INT4), ("name", Type::TEXT)])).unwrap();
-        let columns = testing::columns(&[("id", Type::INT4)]);
-        let body = testing::body(&columns, &[&1i32]);
-        let error = testing::read(&columns, &body, |row| Pair::from_row(&plan, row).map(|_| ())).unwrap_err();
-        assert!(error.to_string().starts_with("Pair.name: there is no column 1"), "{error}");
-    }
-
-    /// Fails in its own words.
-    #[derive(Debug)]
-    struct Picky;
-
-    impl<'a> FromSql<'a> for Picky {
-        fn from_sql(_: &Type, _: &'a [u8]) -> Result<Picky, Box<dyn std::error::Error + Sync + Send>> {
-            Err("not today".into())
-        }
-
-        fn accepts(_: &Type) -> bool {
-            true
-        }
-    }
-
-    #[derive(FromRow, Debug)]
-    struct Choice {
-        #[expect(dead_code, reason = "can't be read")]
-        choice: Picky,
-    }
-
-    #[test]
-    fn the_cause_of_a_value_that_cannot_be_read_is_kept() {
-        let columns = testing::columns(&[("choice", Type::INT4)]);
-        let body = testing::body(&columns, &[&1i32]);
-        let error = one::<Choice>(&columns, &body).unwrap_err();
-        assert_eq!(error.to_string(), "Choice.choice: column \"choice\" (int4) can't be read as Picky");
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "not today");
-    }
-}
+mod tests;

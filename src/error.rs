@@ -217,6 +217,21 @@ impl Error {
         self
     }
 
+    /// Puts the place before what does not fit: a field, a column.
+    #[cold]
+    pub(crate) fn inside(mut self, place: &str, mark: &str) -> Error {
+        if let Kind::Shape(message) = &mut self.0.kind {
+            *message = format!("{place}{mark}{message}");
+        }
+        self
+    }
+
+    /// Tells in which row of the result the value is that can't be read; the first is row 1.
+    #[cold]
+    pub(crate) fn in_row(self, number: u64) -> Error {
+        self.inside("row ", &format!("{number}: "))
+    }
+
     /// Tells how long the limit was that passed, unless that is known already.
     pub(crate) fn limited_to(mut self, limit: Option<Duration>) -> Error {
         if let Kind::Timeout(Timeout { limit: unknown @ None, .. }) = &mut self.0.kind {
@@ -454,15 +469,18 @@ mod tests {
         })
     }
 
+    fn query(sql: &str) -> QueryContext {
+        QueryContext { sql: sql.into(), name: None, place: None, edits: Default::default(), help: None }
+    }
+
     #[test]
     fn a_failing_query_prints_like_a_compiler_error() {
-        let query = QueryContext {
-            sql: "SELECT id, nmae FROM customers WHERE id = :id".into(),
+        let context = QueryContext {
             name: Some("get_customer"),
-            location: None,
+            ..query("SELECT id, nmae FROM customers WHERE id = :id")
         };
         assert_eq!(
-            undefined_column().in_query(&query).to_string(),
+            undefined_column().in_query(&context).to_string(),
             "query get_customer failed: column \"nmae\" does not exist [42703 undefined_column]\n   \
              | SELECT id, nmae FROM customers WHERE id = :id\n   \
              |            ^^^^\n   \
@@ -472,26 +490,26 @@ mod tests {
 
     #[test]
     fn the_caret_finds_its_line_and_counts_characters_not_bytes() {
-        let query = QueryContext { sql: "SELECT 'äöü'\n  , nmae".into(), name: None, location: None };
+        let context = query("SELECT 'äöü'\n  , nmae");
         let mut error = undefined_column();
         if let Kind::Database(e) = &mut error.0.kind {
             e.position = Some(18);
             e.hint = None;
         }
-        assert!(error.in_query(&query).to_string().ends_with("\n   |   , nmae\n   |     ^^^^"));
+        assert!(error.in_query(&context).to_string().ends_with("\n   |   , nmae\n   |     ^^^^"));
     }
 
     #[test]
     fn of_a_line_of_any_length_a_piece_is_shown() {
         let before = "x".repeat(70_000);
         let shown = |sql: &str, position: u32| {
-            let query = QueryContext { sql: sql.into(), name: None, location: None };
+            let context = query(sql);
             let mut error = undefined_column();
             if let Kind::Database(e) = &mut error.0.kind {
                 e.position = Some(position);
                 e.hint = None;
             }
-            let text = error.in_query(&query).to_string();
+            let text = error.in_query(&context).to_string();
             text.lines().skip(1).map(|line| line[5..].to_owned()).collect::<Vec<_>>()
         };
         let lines = shown(&format!("{before} nmae, {before}"), 70_002);
@@ -500,9 +518,9 @@ mod tests {
         // A word beyond the piece, a place in the blanks behind a line, and one behind everything.
         assert_eq!(shown(&before, 1)[1], "^".repeat(120));
         assert_eq!(shown(&format!("x{}", " ".repeat(70_000)), 69_000), ["x", " ^"]);
-        assert_eq!(shown("x", 4_000_000_000), [""; 0]);
-        let query = QueryContext { sql: before.as_str().into(), name: None, location: None };
-        assert!(Error::no_results().in_query(&query).to_string().len() < 300);
+        assert_eq!(shown("x", 4_000_000_000), ["x", " ^"]);
+        let context = query(&before);
+        assert!(Error::no_results().in_query(&context).to_string().len() < 300);
     }
 
     #[test]

@@ -1,9 +1,16 @@
-//! From a row to a Rust value. Uses: columns, error, row.
+//! From a row to a Rust value. Uses: columns, error, outline, row.
+
+mod foreign;
+
+use std::any::type_name;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use postgres_types::{FromSql, FromSqlOwned, Json};
 
-use crate::columns::Columns;
+use crate::columns::{Columns, short_name};
 use crate::error::{Error, Result};
+use crate::outline::Place;
 use crate::row::{Row, RowRef};
 
 /// What a row can be turned into.
@@ -11,10 +18,11 @@ use crate::row::{Row, RowRef};
 /// * structs with `#[derive(FromRow)]`, by the names of the columns;
 /// * tuples of 1 to 12 values, by position;
 /// * one value, a [`Scalar`], if the result has one column;
-/// * [`Row`], whatever the columns are.
+/// * [`Row`], whatever the columns are;
+/// * [`Serde`](crate::Serde) of a type with `serde::Deserialize`, as that type wants it.
 ///
 /// It is strict both ways: each column must have its place, each place its column, and the types must fit without
-/// loss.
+/// loss. NULL needs an `Option`; else the error names the row, counted from 1, the field and the column.
 ///
 /// ```
 /// use maypole::FromRow;
@@ -32,9 +40,10 @@ use crate::row::{Row, RowRef};
     note = "a row becomes a struct with `#[derive(FromRow)]`, a tuple of 1 to 12 values, one value, or a `maypole::Row`",
     note = "for a type of your own that implements `FromSql`, write `impl maypole::Scalar for … {{}}`"
 )]
-pub trait FromRow: Sized {
-    /// What is found out once for a result, so that its rows need no look-up of names.
-    type Plan;
+pub trait FromRow: Sized + 'static {
+    /// What is found out once for a result, so that its rows need no look-up of names. It may be kept for the next
+    /// result of the same statement.
+    type Plan: Send + Sync + 'static;
 
     /// Checks the number, names and types of the columns. Called once for each result.
     ///
@@ -49,6 +58,25 @@ pub trait FromRow: Sized {
     ///
     /// If a value can't be read: NULL where there is no `Option`, or bytes that the type does not allow.
     fn from_row(plan: &Self::Plan, row: &RowRef<'_>) -> Result<Self>;
+
+    /// What is expected of the columns, for checks that have no row. Not for use by hand: it may change in any version.
+    #[doc(hidden)]
+    fn outline(columns: &Columns) -> Vec<Place> {
+        by_hand::<Self>(columns, Self::plan(columns).map(|_| ()))
+    }
+}
+
+/// What is known of an implementation written by hand: whether it takes the columns.
+fn by_hand<T>(columns: &Columns, checked: Result<()>) -> Vec<Place> {
+    let rust = short_name(type_name::<T>());
+    match checked {
+        Ok(()) => (0..columns.len()).map(|position| Place::any(columns, position, &rust)).collect(),
+        Err(error) => {
+            let mut place = Place::at(0, rust.clone(), &rust);
+            place.problem = Some(error.to_string());
+            vec![place]
+        }
+    }
 }
 
 impl FromRow for Row {
@@ -65,7 +93,8 @@ impl FromRow for Row {
 
 /// A type that stands for a whole row of one column.
 ///
-/// The usual types of Rust are, and so are `Option` and `Vec` of them. For a type of your own that implements
+/// The usual types of Rust are, and so are `Option` and `Vec` of them; types of chrono, uuid and others with the features
+/// that are named after postgres-types' own (`with-chrono-0_4`, `with-uuid-1` …). For a type of your own that implements
 /// `FromSql`:
 ///
 /// ```
@@ -85,7 +114,7 @@ impl FromRow for Row {
 /// impl maypole::Scalar for Celsius {}
 /// ```
 // A list, because "everything that is FromSql" would leave no room for tuples and structs.
-pub trait Scalar: FromSqlOwned {}
+pub trait Scalar: FromSqlOwned + 'static {}
 
 macro_rules! scalars {
     ($($type:ty),* $(,)?) => { $( impl Scalar for $type {} )* };
@@ -94,9 +123,10 @@ macro_rules! scalars {
 scalars!(bool, i8, i16, i32, i64, u32, f32, f64, String, Box<str>, Vec<u8>);
 scalars!(serde_json::Value, std::net::IpAddr, std::time::SystemTime);
 
-impl<T: serde::de::DeserializeOwned> Scalar for Json<T> {}
+impl<T: serde::de::DeserializeOwned + 'static> Scalar for Json<T> {}
 impl<T: Scalar> Scalar for Option<T> {}
 impl<T: Scalar> Scalar for Vec<T> {}
+impl<S: BuildHasher + Default + 'static> Scalar for HashMap<String, Option<String>, S> {}
 
 impl<T: Scalar> FromRow for T {
     type Plan = ();
@@ -108,6 +138,10 @@ impl<T: Scalar> FromRow for T {
     #[inline]
     fn from_row((): &(), row: &RowRef<'_>) -> Result<T> {
         row.decode(0)
+    }
+
+    fn outline(columns: &Columns) -> Vec<Place> {
+        vec![place::<T>(columns, 0, "value".into())]
     }
 }
 
@@ -128,6 +162,12 @@ pub trait FromValue: Sized {
     ///
     /// If the value can't be read: NULL where there is no `Option`, or bytes that the type does not allow.
     fn from_value(row: &RowRef<'_>) -> Result<Self>;
+
+    /// What is expected of the columns, for checks that have no row. Not for use by hand: it may change in any version.
+    #[doc(hidden)]
+    fn outline(columns: &Columns) -> Vec<Place> {
+        by_hand::<Self>(columns, Self::check(columns))
+    }
 }
 
 impl<T: FromSqlOwned> FromValue for T {
@@ -142,6 +182,24 @@ impl<T: FromSqlOwned> FromValue for T {
     fn from_value(row: &RowRef<'_>) -> Result<T> {
         row.decode(0)
     }
+
+    fn outline(columns: &Columns) -> Vec<Place> {
+        vec![place::<T>(columns, 0, "value".into())]
+    }
+}
+
+/// The place that takes the column at this position.
+fn place<'a, T: FromSql<'a>>(columns: &Columns, position: usize, field: String) -> Place {
+    let mut place = Place::at(position, field, type_name::<T>());
+    match columns.get(position) {
+        Some(column) => {
+            place.column = Some(position);
+            place.problem = column.check::<T>().err().map(|error| error.to_string());
+            place.nullable = column.can_be_null::<T>();
+        }
+        None => place.problem = Some(format!("has no column, {}", columns.summary())),
+    }
+    place
 }
 
 /// Checks a place of a tuple. The number of columns is known to be right.
@@ -153,7 +211,7 @@ macro_rules! tuple {
     ($count:literal: $($type:ident $position:tt)+) => {
         impl<$($type),+> FromRow for ($($type,)+)
         where
-            $($type: for<'a> FromSql<'a>),+
+            $($type: for<'a> FromSql<'a> + 'static),+
         {
             type Plan = ();
 
@@ -173,6 +231,10 @@ macro_rules! tuple {
             #[inline]
             fn from_row((): &(), row: &RowRef<'_>) -> Result<Self> {
                 Ok(($( row.decode::<$type>($position)?, )+))
+            }
+
+            fn outline(columns: &Columns) -> Vec<Place> {
+                vec![$( place::<$type>(columns, $position, concat!("tuple.", $position).into()) ),+]
             }
         }
     };
@@ -259,11 +321,70 @@ mod tests {
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("expected a string"));
     }
 
+    #[cfg(feature = "with-uuid-1")]
+    #[test]
+    fn a_type_of_another_crate_is_one_value_with_its_feature() {
+        let columns = testing::columns(&[("key", Type::UUID)]);
+        let body = testing::body(&columns, &[&uuid_1::Uuid::nil()]);
+        assert_eq!(one::<uuid_1::Uuid>(&columns, &body).unwrap(), uuid_1::Uuid::nil());
+        assert_eq!(one::<Option<uuid_1::Uuid>>(&columns, &body).unwrap(), Some(uuid_1::Uuid::nil()));
+    }
+
     #[test]
     fn bytes_are_one_value_and_not_a_list() {
         let columns = testing::columns(&[("x", Type::BYTEA)]);
         let body = testing::body(&columns, &[&&[1u8, 2][..]]);
         assert_eq!(one::<Vec<u8>>(&columns, &body).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn the_outline_tells_places_types_and_null_without_a_row() {
+        let (columns, _) = customer();
+        let places = <(i32, Option<i32>, String)>::outline(&columns);
+        let told: Vec<_> = places.iter().map(|p| (p.column, &*p.field, &*p.rust, p.nullable)).collect();
+        assert_eq!(
+            told,
+            [
+                (Some(0), "tuple.0", "i32", false),
+                (Some(1), "tuple.1", "Option<i32>", true),
+                (None, "tuple.2", "String", false)
+            ]
+        );
+        assert_eq!(places[0].problem, None);
+        assert!(places[1].problem.as_ref().unwrap().contains("is text, which can't be read as Option<i32>"));
+        assert!(places[2].problem.as_ref().unwrap().starts_with("has no column, the result has 2 columns"));
+
+        let value = <i32 as FromRow>::outline(&columns);
+        assert_eq!((value.len(), value[0].column, value[0].nullable), (1, Some(0), false));
+        assert_eq!(<i32 as FromValue>::outline(&columns), value);
+        let all: Vec<_> = Row::outline(&columns).into_iter().map(|place| place.column).collect();
+        assert_eq!(all, [Some(0), Some(1)]);
+    }
+
+    /// Takes what a pair takes.
+    struct ByHand;
+
+    impl FromRow for ByHand {
+        type Plan = ();
+
+        fn plan(columns: &Columns) -> Result<()> {
+            <(i32, String)>::plan(columns)
+        }
+
+        fn from_row((): &(), _: &RowRef<'_>) -> Result<ByHand> {
+            Ok(ByHand)
+        }
+    }
+
+    #[test]
+    fn the_outline_of_what_is_written_by_hand_is_what_its_plan_says() {
+        let (columns, _) = customer();
+        let places = ByHand::outline(&columns);
+        assert_eq!(places.len(), 2);
+        assert!(places.iter().all(|place| place.problem.is_none() && place.column.is_some()));
+        let places = ByHand::outline(&testing::columns(&[("id", Type::INT4)]));
+        assert_eq!((places.len(), places[0].column), (1, None));
+        assert!(places[0].problem.as_ref().unwrap().starts_with("a tuple of 2 values is wanted"));
     }
 
     #[test]

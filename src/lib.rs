@@ -77,9 +77,11 @@ mod error;
 mod from_row;
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
+mod json;
 mod keeper;
 mod net;
 mod off_thread;
+mod outline;
 mod params;
 mod pool;
 mod promise;
@@ -90,6 +92,7 @@ mod render;
 mod row;
 mod rows;
 mod secret;
+mod serde_rows;
 mod settings;
 mod sql;
 mod sqlstate;
@@ -103,7 +106,7 @@ pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;
 pub use error::{DbError, Error, Outcome, Phase, Result};
 pub use from_row::{FromRow, FromValue, Scalar};
-pub use maypole_macros::FromRow;
+pub use maypole_macros::{FromRow, query, select};
 pub use params::{Named, Params};
 pub use pool::{Lease, Pool, PoolBuilder, Stats};
 pub use postgres_types as types;
@@ -112,21 +115,28 @@ pub use query::{Executor, Query};
 pub use row::{Row, RowIndex, RowRef};
 pub use rows::Rows;
 pub use secret::Secret;
+pub use serde_rows::Serde;
 pub use sql::Sql;
 pub use transaction::Tx;
 
 /// What the code written by maypole's macros needs. Not for use by hand: it may change in any version.
 #[doc(hidden)]
 pub mod __private {
+    pub use serde::de::DeserializeOwned;
+
     pub use crate::database::query;
     pub use crate::declared::{
         Argument, Bindable, Certain, Declared, Kind, KindOf, OpenKind, Slot, argument,
     };
-    pub use crate::derived::{Field, Readable, field, plan};
+    pub use crate::derived::{
+        Field, Finder, Flatten, Readable, are_null, field, json_field, nested, or_default, outline, plan,
+        read,
+    };
+    pub use crate::outline::Place;
     pub use crate::params::strip_raw;
     pub use crate::registry::{Registered, ResultShape, Shaped, ValueShape};
-    pub use inventory;
     pub use crate::{Columns, FromRow, Result, RowRef};
+    pub use inventory;
 }
 
 /// What the fuzz targets call. Not for use.

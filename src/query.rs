@@ -83,7 +83,11 @@ impl<E: Executor + ?Sized> sealed::Sealed for &E {
 }
 
 impl<'q, T> Query<'q, T> {
-    pub(crate) fn new(runner: Runner<'q>, declared: &'static Declared, params: Box<dyn Params + 'q>) -> Query<'q, T> {
+    pub(crate) fn new(
+        runner: Runner<'q>,
+        declared: &'static Declared,
+        params: Box<dyn Params + 'q>,
+    ) -> Query<'q, T> {
         Query { call: Call::new(runner), declared, params, row: PhantomData }
     }
 

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::columns::{Column, array_dimensions};
 
 /// A value in the few forms that JSON and its kin know.
-enum Value<'a> {
+pub(crate) enum Value<'a> {
     Null,
     Bool(bool),
     Int(i64),
@@ -36,7 +36,7 @@ pub(crate) fn serialize<'a, S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(len))?;
     for (column, raw) in entries {
-        map.serialize_entry(column.name(), &Value::of(column.type_(), raw))?;
+        map.serialize_entry(column.name(), &Value::of(column.wire(), raw))?;
     }
     map.end()
 }
@@ -91,7 +91,7 @@ impl<'a> Value<'a> {
     }
 
     /// The value, unless its bytes are not what the type demands.
-    fn decode(type_: &Type, raw: &'a [u8]) -> Option<Value<'a>> {
+    pub(crate) fn decode(type_: &Type, raw: &'a [u8]) -> Option<Value<'a>> {
         match type_.kind() {
             Kind::Enum(_) => return text(raw),
             Kind::Domain(base) => return Value::decode(base, raw),

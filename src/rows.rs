@@ -63,7 +63,9 @@ impl<'q, T: FromRow> Rows<'q, T> {
         let mut plan = None;
         let cursor = Cursor::open(connection, request, chunk, timeout, &mut |statement| {
             if !statement.returns_rows {
-                return Err(Error::usage("the statement returns no rows: use run(), which tells how many it touched"));
+                return Err(Error::usage(
+                    "the statement returns no rows: use run(), which tells how many it touched",
+                ));
             }
             plan = Some(T::plan(&statement.columns)?);
             Ok(())

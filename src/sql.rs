@@ -176,7 +176,8 @@ impl<'q, P: Params> Sql<'q, P> {
             let request = Request { source: Source::Text(self.text), params: &self.params };
             return Ok(then(self.call, &Ask { request, context: &context }));
         };
-        let named = maypole_sql::name_parameters(self.text, names).map_err(|mistakes| self.refuse(&mistakes))?;
+        let named =
+            maypole_sql::name_parameters(self.text, names).map_err(|mistakes| self.refuse(&mistakes))?;
         let context = || self.context(&named.edits);
         let params = Ordered { params: &self.params, slots: &named.slots };
         let request = Request { source: Source::Text(&named.text), params: &params };

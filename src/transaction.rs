@@ -3,11 +3,11 @@
 use std::fmt;
 use std::panic::Location;
 
+use crate::call::Runner;
 use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
 use crate::params::Params;
-use crate::call::Runner;
 use crate::query::executors;
 use crate::sql::Sql;
 

@@ -167,8 +167,8 @@ fn no_error_of_a_query_prints_a_parameter() {
     listen();
     let test = pool_of(role());
     let failures = [
-        test.db.query("SELECT $1::int", (MARKER,)).run().map(drop),
-        test.db.query("SELECT $1::text, 1 / 0", (MARKER,)).run().map(drop),
+        test.db.query("SELECT $1::int", (MARKER,)).rows::<maypole::Row>().map(drop),
+        test.db.query("SELECT $1::text, 1 / 0", (MARKER,)).rows::<maypole::Row>().map(drop),
         test.db.query("SELECT $1::text", (MARKER,)).value::<i32>().map(drop),
         test.db.query("SELECT $1::text UNION SELECT 'x'", (MARKER,)).unique::<String>().map(drop),
         test.db
@@ -176,9 +176,11 @@ fn no_error_of_a_query_prints_a_parameter() {
             .timeout(Duration::from_millis(20))
             .run()
             .map(drop),
-        test.db.query("SELECT $1", (MARKER, MARKER)).run().map(drop),
-        test.db.query("SELECT $1::text", (format!("{MARKER}\0"),)).run().map(drop),
-        test.db.transaction(|q| q.query("SELECT $1::text, 1 / 0", (MARKER,)).run()).map(drop),
+        test.db.query("SELECT $1", (MARKER, MARKER)).rows::<maypole::Row>().map(drop),
+        test.db.query("SELECT $1::text", (format!("{MARKER}\0"),)).rows::<maypole::Row>().map(drop),
+        test.db
+            .transaction(|q| q.query("SELECT $1::text, 1 / 0", (MARKER,)).rows::<maypole::Row>())
+            .map(drop),
     ];
     for (number, failure) in failures.into_iter().enumerate() {
         look_at_error(&format!("failure {number}"), &failure.expect_err("it fails"));

@@ -39,7 +39,7 @@ type Operation = (&'static str, fn(&Database));
 const OPERATIONS: [Operation; 17] = [
     ("nothing", |_| {}),
     ("first use: a pool is made and a connection opened", |db| {
-        db.query("SELECT 1", ()).run().expect("an answer");
+        db.query("SELECT 1", ()).rows::<maypole::Row>().expect("an answer");
     }),
     ("query", |db| {
         let pair = db.query("SELECT $1::int, $2::text", (1, "two")).unique::<(i32, String)>();
@@ -75,11 +75,12 @@ const OPERATIONS: [Operation; 17] = [
     }),
     ("script", |db| db.script("SELECT 1; SELECT 2").expect("an answer")),
     ("error of the server, shown", |db| {
-        let error = db.query("SELECT id, nmae FROM pg_class", ()).run().expect_err("no such column");
+        let error =
+            db.query("SELECT id, nmae FROM pg_class", ()).rows::<maypole::Row>().expect_err("no such column");
         assert!(format!("{error} {error:?}").contains('^'));
     }),
     ("transaction rolled back", |db| {
-        db.transaction(|q| q.query("SELECT 1 / 0", ()).run()).expect_err("it fails");
+        db.transaction(|q| q.query("SELECT 1 / 0", ()).rows::<maypole::Row>()).expect_err("it fails");
     }),
     ("query timeout", |db| {
         db.query("SELECT pg_sleep(5)", ()).timeout(Duration::from_millis(20)).run().expect_err("too slow");
@@ -90,12 +91,12 @@ const OPERATIONS: [Operation; 17] = [
         assert_eq!(rows.len(), 1);
     }),
     ("types of the catalogue, nested too deep", |db| {
-        db.query("SELECT NULL::deep70[]", ()).run().expect_err("too deep");
+        db.query("SELECT NULL::deep70[]", ()).rows::<maypole::Row>().expect_err("too deep");
     }),
     ("panic in a transaction", |db| {
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             db.transaction(|q| -> maypole::Result<()> {
-                q.query("SELECT 1", ()).run()?;
+                q.query("SELECT 1", ()).rows::<maypole::Row>()?;
                 panic!("on purpose");
             })
         }));
@@ -139,7 +140,9 @@ fn child() {
     if !name.starts_with("first use") {
         // What happens once in a process is another operation.
         let warm = Database::from(db.pool().expect("a pool").clone());
-        maypole::spawn(move || warm.query("SELECT 0", ()).run().expect("warm")).join().expect("no panic");
+        maypole::spawn(move || warm.query("SELECT 0", ()).rows::<maypole::Row>().expect("warm"))
+            .join()
+            .expect("no panic");
     }
     match measured {
         "on plenty of stack" => {
@@ -269,9 +272,9 @@ fn driver_child() {
     db.script("DO $$ BEGIN RAISE WARNING 'one'; RAISE NOTICE 'two'; END $$").expect("an answer");
     let length: i32 = db.query("SELECT length($1)", ("x".repeat(3_000_000),)).value().expect("an answer");
     assert_eq!(length, 3_000_000);
-    db.query("SELECT repeat('x', 3000000)", ()).run().expect("an answer");
+    db.query("SELECT repeat('x', 3000000)", ()).rows::<maypole::Row>().expect("an answer");
     db.query("SELECT generate_series(1, 5000)", ()).chunk(3).iter::<i32>().take(2000).for_each(drop);
-    db.query("SELECT 1 / 0", ()).run().expect_err("it fails");
+    db.query("SELECT 1 / 0", ()).rows::<maypole::Row>().expect_err("it fails");
     let lease = pool.connection().expect("lent");
     let others: Vec<_> = (0..2).map(|_| pool.connection().expect("lent")).collect();
     let used = stacks(STACK_SIZE);
@@ -279,7 +282,10 @@ fn driver_child() {
     println!("driver at work: {}", used.iter().max().expect("three"));
     drop(others);
     // The end of a session that owes an answer: the error goes through the observers.
-    lease.query("SELECT pg_terminate_backend(pg_backend_pid())", ()).run().expect_err("it ends");
+    lease
+        .query("SELECT pg_terminate_backend(pg_backend_pid())", ())
+        .rows::<maypole::Row>()
+        .expect_err("it ends");
     drop(lease);
     let nobody: Config = url.parse().expect("a good URL");
     let failing = Pool::builder().config(nobody.user("nobody")).build().expect("a pool");

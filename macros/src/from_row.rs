@@ -1,5 +1,7 @@
 //! `#[derive(FromRow)]` in stages: parse, check, expand.
 
+mod attributes;
+mod case;
 mod check;
 mod expand;
 mod parse;

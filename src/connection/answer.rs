@@ -74,7 +74,7 @@ impl Answer {
     /// The one column of exactly one row.
     pub(crate) fn value<T: FromValue>(&self) -> Result<T> {
         let mut one = None;
-        self.walk(|row| match one.replace(T::from_value(row)?) {
+        self.walk(|row, number| match one.replace(T::from_value(row).map_err(|e| e.in_row(number))?) {
             None => Ok(ControlFlow::Continue(())),
             Some(_) => Err(Error::multiple_results()),
         })?;
@@ -84,25 +84,32 @@ impl Answer {
     /// The one column of every row.
     pub(crate) fn flat<T: FromValue>(&self) -> Result<Vec<T>> {
         let mut all = Vec::new();
-        self.walk(|row| {
-            all.push(T::from_value(row)?);
+        self.walk(|row, number| {
+            all.push(T::from_value(row).map_err(|e| e.in_row(number))?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(all)
     }
 
     /// Decodes row after row, until told to break.
-    fn each<T: FromRow>(&self, plan: &T::Plan, mut then: impl FnMut(T) -> Result<ControlFlow<()>>) -> Result<()> {
-        self.walk(|row| then(T::from_row(plan, row)?))
+    fn each<T: FromRow>(
+        &self,
+        plan: &T::Plan,
+        mut then: impl FnMut(T) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.walk(|row, number| then(T::from_row(plan, row).map_err(|e| e.in_row(number))?))
     }
 
-    fn walk(&self, mut then: impl FnMut(&RowRef<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
+    /// Calls with each row and its number, counted from 1, until told to break.
+    fn walk(&self, mut then: impl FnMut(&RowRef<'_>, u64) -> Result<ControlFlow<()>>) -> Result<()> {
         let mut reader = RowReader::new(self.statement.columns.clone());
+        let mut number = 0;
         for (tag, body) in Messages::new(&self.reply) {
             if tag == b'D' {
+                number += 1;
                 let row = reader.read(&self.reply, body);
                 let row = row.inspect_err(|error| self.link.kill(error.duplicate()))?;
-                if then(&row)?.is_break() {
+                if then(&row, number)?.is_break() {
                     break;
                 }
             }

@@ -1,12 +1,10 @@
-//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, execute, from_row, promise, protocol, row, statement.
+//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, execute, from_row, promise, protocol, row.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::execute::{Fit, Portal, Request};
-use super::statement::Statement;
 use super::{Connection, check};
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -26,7 +24,6 @@ pub(crate) const CHUNK: u32 = 256;
 /// The connection is passed to each call, because a cursor may live beside the lease that it reads from. Named, because
 /// the unnamed portal ends silently when somebody else uses it.
 pub(crate) struct Cursor {
-    statement: Arc<Statement>,
     reader: RowReader,
     portal: String,
     rows: i32,
@@ -34,6 +31,8 @@ pub(crate) struct Cursor {
     bare: bool,
     chunk: Bytes,
     at: usize,
+    /// How many rows have been read.
+    read: u64,
     next: Option<Claim<Result<Reply>>>,
     closed: bool,
     /// How long each chunk may take.
@@ -62,12 +61,12 @@ impl Cursor {
         let (statement, reply) = connection.bind_and_execute(request, portal, deadline, fit)?;
         let mut cursor = Cursor {
             reader: RowReader::new(statement.columns.clone()),
-            statement,
             portal: guard.portal.take().unwrap_or_default(),
             rows,
             bare,
             chunk: Bytes::new(),
             at: 0,
+            read: 0,
             next: None,
             closed: false,
             limit,
@@ -89,7 +88,8 @@ impl Cursor {
             self.at = messages.position();
             if let Some((_, body)) = row {
                 let row = connection.believe(self.reader.read(&self.chunk, body))?;
-                return T::from_row(plan, &row).map(Some);
+                self.read += 1;
+                return T::from_row(plan, &row).map(Some).map_err(|error| error.in_row(self.read));
             }
             let Some(claim) = self.next.take() else {
                 self.finish(connection)?;

@@ -70,6 +70,8 @@ impl Portal<'_> {
 
 /// Why a statement was not run, as far as what comes next depends on it.
 enum Failure {
+    /// What is wanted doesn't fit what we took to be so: nothing was sent.
+    Misfit(Error),
     /// Nothing was executed, because of what we took to be so: it may be otherwise if the server is asked anew.
     Outdated(Error),
     Final(Error),
@@ -119,7 +121,10 @@ impl Connection {
             match result {
                 Ok(done) => return Ok(done),
                 Err(Failure::Outdated(_)) if again && !self.in_transaction() => again = false,
-                Err(Failure::Outdated(error) | Failure::Final(error)) => return Err(error),
+                Err(Failure::Misfit(_)) if again => again = false,
+                Err(Failure::Misfit(error) | Failure::Outdated(error) | Failure::Final(error)) => {
+                    return Err(error);
+                }
             }
         }
     }
@@ -139,7 +144,11 @@ impl Connection {
             met = Some(self.introduce(request.source, plan, deadline)?);
         }
         let statement = met.flatten().unwrap_or_else(|| plan.statement.clone());
-        fit(&statement).map_err(|error| error.with_outcome(Outcome::NotSent))?;
+        if let Err(error) = fit(&statement) {
+            self.link.forget(plan, Stale::Plan);
+            self.link.knowledge.plans.retire(request.source, plan);
+            return Err(Failure::Misfit(error.with_outcome(Outcome::NotSent)));
+        }
         let bytes = self.encode(request, plan, &statement, portal)?;
         let (known, reply) = self.send(plan, bytes, portal, deadline)?;
         let own = match known {
@@ -226,7 +235,11 @@ impl Connection {
         if let Some(error) = failed {
             self.end_bare(portal);
             // Columns without a binary form are known now.
-            return Err(if is_without_binary_form(&error) { Failure::Outdated(error) } else { Failure::Final(error) });
+            return Err(if is_without_binary_form(&error) {
+                Failure::Outdated(error)
+            } else {
+                Failure::Final(error)
+            });
         }
         fit(&statement).inspect_err(|_| self.end_bare(portal))?;
         Ok((statement, reply))
@@ -342,7 +355,13 @@ impl Connection {
         Ok(bytes)
     }
 
-    fn send(&self, plan: &Plan, bytes: BytesMut, portal: Portal<'_>, deadline: Deadline) -> Result<(Known, Reply)> {
+    fn send(
+        &self,
+        plan: &Plan,
+        bytes: BytesMut,
+        portal: Portal<'_>,
+        deadline: Deadline,
+    ) -> Result<(Known, Reply)> {
         let sent = self.link.submit_for(plan, &bytes, portal.steps(), deadline);
         self.keep_scratch(bytes);
         let (known, claim) = sent?;
@@ -419,9 +438,9 @@ fn failure(reply: &Reply, kind: impl FnOnce(Error) -> Failure) -> Failure {
 
 /// Whether the result has a column whose type has no binary form.
 fn is_without_binary_form(error: &Error) -> bool {
-    error.db_error().is_some_and(|error| {
-        error.code() == "42883" && error.routine() == Some("getTypeBinaryOutputInfo")
-    })
+    error
+        .db_error()
+        .is_some_and(|error| error.code() == "42883" && error.routine() == Some("getTypeBinaryOutputInfo"))
 }
 
 /// A statement that the server may know and that nobody remembers: closed with the next one that is introduced. In a guard,

@@ -20,9 +20,9 @@ use crate::keeper::{self, Sweep};
 use crate::net::Socket;
 use crate::promise::{Claim, Promise, promise};
 use crate::protocol::authenticate::Entered;
+use crate::protocol::decode::Messages;
 use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status, Step};
-use crate::protocol::decode::Messages;
 use crate::protocol::{decode, session};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.

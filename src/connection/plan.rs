@@ -166,9 +166,8 @@ impl Plans {
         // What travels as text fits whatever the server makes of it; what was encoded as the type of a session must have
         // that type on all.
         let declared = source.declared();
-        let open = |at: usize| {
-            declared.and_then(|declared| declared.slots.get(at).map(|slot| declared.kind(*slot)))
-        };
+        let open =
+            |at: usize| declared.and_then(|declared| declared.slots.get(at).map(|slot| declared.kind(*slot)));
         let types = statement.params.iter().enumerate().map(|(at, type_)| match open(at) {
             Some(Kind::Open) | None => type_.oid(),
             Some(_) => asked.types.get(at).copied().unwrap_or(0),

@@ -1,8 +1,8 @@
 //! Types that are not built in: enums, domains, composites, arrays and ranges of the database.
 //! Uses: connection, deadline, error, from_row.
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
 use postgres_types::{Field, Kind, Oid, Type};
@@ -27,7 +27,7 @@ struct Known {
 const DEEPEST: usize = 64;
 
 const TYPE: &str = "\
-SELECT t.typname::text, t.typtype, t.typelem, r.rngsubtype, t.typbasetype, n.nspname::text, t.typrelid, t.typsend = 0 \
+SELECT t.typname::text, t.typtype, t.typelem, r.rngsubtype, t.typbasetype, n.nspname::text, t.typrelid, t.typsend = 0 AS no_binary_form \
 FROM pg_catalog.pg_type t \
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
 LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid \
@@ -157,7 +157,12 @@ impl Shape {
 
 /// A type dropped since, or one that must not be asked for: what can be said.
 fn unknown() -> Shape {
-    Shape { name: "unknown".to_owned(), schema: "pg_catalog".to_owned(), form: Form::Simple, without_binary_form: false }
+    Shape {
+        name: "unknown".to_owned(),
+        schema: "pg_catalog".to_owned(),
+        form: Form::Simple,
+        without_binary_form: false,
+    }
 }
 
 /// Asks the catalogue about one type.

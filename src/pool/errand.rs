@@ -68,7 +68,11 @@ impl Inner {
         query_limit: Option<Duration>,
         fit: Fit<'_>,
     ) -> Result<Option<Answer>> {
-        fit(&plan.statement).map_err(|error| error.with_outcome(error::Outcome::NotSent))?;
+        if fit(&plan.statement).is_err() {
+            // Unless the schema has changed since it was asked for.
+            this.knowledge.plans.retire(request.source, &plan);
+            return Ok(None);
+        }
         let mut bytes = BytesMut::with_capacity(USUAL);
         let mut encoder = Encoder::new(&mut bytes, this.config.get_max_message_size());
         let Statement { params, columns, .. } = &*plan.statement;

@@ -28,7 +28,12 @@ impl Values<'_> {
     }
 
     /// Writes the value of one parameter. The server says that they have these types.
-    pub(super) fn write(&self, at: usize, types: &[Type], buffer: &mut BytesMut) -> Result<(IsNull, FormatCode)> {
+    pub(super) fn write(
+        &self,
+        at: usize,
+        types: &[Type],
+        buffer: &mut BytesMut,
+    ) -> Result<(IsNull, FormatCode)> {
         let type_ = types.get(at).unwrap_or(&Type::UNKNOWN);
         let written = match self.declared.and_then(|declared| Some((declared, *declared.slots.get(at)?))) {
             Some((declared, slot)) if slot.null_test => self.write_null_test(declared, slot, types, buffer),
@@ -162,7 +167,8 @@ fn write_text_array(value: &(dyn ToSql + Sync), buffer: &mut BytesMut) -> Result
     let lengths: Vec<usize> =
         array.dimensions().map(|dimension| Ok(usize::try_from(dimension.len)?)).collect()?;
     let mut elements = array.values();
-    if lengths.is_empty() {
+    // An empty list has no dimension, or one of length 0.
+    if lengths.iter().product::<usize>() == 0 || lengths.is_empty() {
         buffer.put_slice(b"{}");
     } else {
         write_dimension(&lengths, &mut || elements.next(), buffer)?;

@@ -94,8 +94,9 @@ impl<'b> Encoder<'b> {
             )));
         }
         let number = |n: usize| {
-            u16::try_from(n)
-                .map_err(|_| Error::parameter(format!("{n} parameters are more than the protocol has room for (65,535)")))
+            u16::try_from(n).map_err(|_| {
+                Error::parameter(format!("{n} parameters are more than the protocol has room for (65,535)"))
+            })
         };
         self.message(|buffer| {
             buffer.put_u8(b'B');
@@ -114,7 +115,9 @@ impl<'b> Encoder<'b> {
                 if let postgres_types::IsNull::No = is_null {
                     let length = buffer.len() - length_at - 4;
                     let length = i32::try_from(length).map_err(|_| {
-                        Error::parameter(format!("a value of {length} bytes is longer than the protocol has room for"))
+                        Error::parameter(format!(
+                            "a value of {length} bytes is longer than the protocol has room for"
+                        ))
                     })?;
                     buffer[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
                 } else {
@@ -131,7 +134,9 @@ impl<'b> Encoder<'b> {
             }
             let length = buffer.len() - start;
             let length = i32::try_from(length).map_err(|_| {
-                Error::parameter(format!("a message of {length} bytes is longer than the protocol has room for"))
+                Error::parameter(format!(
+                    "a message of {length} bytes is longer than the protocol has room for"
+                ))
             })?;
             buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
             Ok(())
@@ -232,7 +237,7 @@ mod tests {
     fn a_value_over_the_limit_is_refused_before_a_byte_is_sent() {
         let mut buffer = BytesMut::new();
         let mut encoder = Encoder::new(&mut buffer, 100);
-        let error = encoder.bind("", "s1", &[Type::TEXT], &("x".repeat(200),)).expect_err("too long");
+        let error = bind(&mut encoder, &[Type::TEXT], &("x".repeat(200),)).expect_err("too long");
         assert!(error.to_string().contains("max_message_size"), "{error}");
         drop(encoder);
         assert!(buffer.is_empty());

@@ -88,6 +88,17 @@ fn malformed_rows_are_an_error_of_the_protocol() {
 }
 
 #[test]
+fn values_in_text_format_are_shown_as_they_come() {
+    let column = |type_| Column::in_text("acl", type_);
+    let columns = Arc::new(Columns::new(vec![column(Type::ACLITEM), column(Type::ACLITEM_ARRAY)]));
+    let text = testing::columns(&[("acl", Type::TEXT), ("acl", Type::TEXT)]);
+    let row = testing::row(&columns, &testing::body(&text, &[&"=r/me", &"{=r/me}"]));
+    assert_eq!(row.to_string(), r#"{"acl": "=r/me", "acl": "{=r/me}"}"#);
+    assert_eq!(row.get::<&str>(0).unwrap(), "=r/me");
+    assert_eq!(row.columns().get(0).unwrap().type_(), &Type::ACLITEM);
+}
+
+#[test]
 fn a_row_without_columns_is_a_row() {
     let body = Bytes::from_static(&[0, 0]);
     let row = testing::row(&testing::columns(&[]), &body);

@@ -317,7 +317,7 @@ fn the_real_server_lets_us_in_by_password_md5_and_scram() {
         // A wrong password is told at once, and permanent: 28P01.
         let test = TestPool::at(&guarded.url(user, "wrong", false), 1);
         let start = Instant::now();
-        let error = test.db.query("SELECT 1", ()).run().expect_err("wrong");
+        let error = test.db.query("SELECT 1", ()).rows::<maypole::Row>().expect_err("wrong");
         assert_eq!(error.sqlstate(), Some("28P01"), "{error:?}");
         assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
         test.settled();

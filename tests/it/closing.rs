@@ -37,7 +37,7 @@ fn closing_tells_those_who_wait_and_lets_those_who_have_finish() {
     // Those who have one may go on, transactions included.
     for lease in &leases {
         assert_eq!(lease.query("SELECT 4", ()).value::<i32>().expect("lent is lent"), 4);
-        lease.transaction(|q| q.query("SELECT 1", ()).run()).expect("committed");
+        lease.transaction(|q| q.query("SELECT 1", ()).rows::<maypole::Row>()).expect("committed");
     }
     // One comes back dirty.
     leases[0].script("BEGIN").expect("begun");
@@ -88,7 +88,7 @@ fn closing_while_connections_are_on_their_way_leaves_none_behind() {
 fn a_query_under_way_is_answered_though_the_pool_is_closed() {
     let proxy = Proxy::start(&server().tcp_url());
     let test = TestPool::at(&proxy.url(), 1);
-    test.db.query("SELECT 5", ()).run().expect("warm");
+    test.db.query("SELECT 5", ()).rows::<maypole::Row>().expect("warm");
     let held = proxy.on(Backend, b'D', nth(1)).hold();
     let db = maypole::Database::from(test.pool.clone());
     let asked = maypole::spawn(move || db.query("SELECT 5", ()).value::<i32>());

@@ -162,7 +162,8 @@ fn a_session_that_is_terminated_under_an_errand_tells_it_why() {
         let db = Database::from(test.pool.clone());
         assert_eq!(db.query("SELECT pg_sleep($1)::text", (0.0f64,)).value::<String>().expect("slept"), "");
     }
-    let sleeper = maypole::spawn(move || db.query("SELECT pg_sleep($1)::text", (60.0f64,)).run());
+    let sleeper =
+        maypole::spawn(move || db.query("SELECT pg_sleep($1)::text", (60.0f64,)).rows::<maypole::Row>());
     eventually("it sleeps", || test.sessions("AND query LIKE '%pg_sleep%' AND state = 'active'") == 1);
     let other = TestPool::new(1);
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";

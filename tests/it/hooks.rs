@@ -58,7 +58,7 @@ fn the_hook_runs_once_for_each_connection_before_it_is_lent() {
 fn the_hook_may_query_stream_prepare_and_run_transactions() {
     let (test, _) = hooked(2, |_, connection| {
         connection.query("SELECT $1::int", (1,)).value::<i32>()?;
-        connection.transaction(|q| q.query("SELECT 1", ()).run())?;
+        connection.transaction(|q| q.query("SELECT 1", ()).rows::<maypole::Row>())?;
         // Its Sync is still on the way when the hook returns.
         let first = connection.query("SELECT i FROM generate_series(1, 10000) i", ()).iter::<i32>().next();
         assert_eq!(first.expect("a row")?, 1);
@@ -137,7 +137,7 @@ fn a_hook_that_leaves_a_transaction_open_is_refused() {
 fn a_hook_that_ignores_a_failed_transaction_is_refused() {
     let (test, _) = hooked(1, |_, connection| {
         connection.script("BEGIN")?;
-        let _ = connection.query("SELECT 1 / 0", ()).run();
+        let _ = connection.query("SELECT 1 / 0", ()).rows::<maypole::Row>();
         Ok(())
     });
     assert!(test.why_not().contains("left the connection in a transaction"));
@@ -150,7 +150,7 @@ fn a_connection_lost_in_the_hook_is_replaced() {
     let cut = proxy.on(Backend, b'Z', nth(2)).cut_before();
     let (test, runs) = hooked_at(&proxy.url(), 1, |_, connection| {
         // What it does about the error is its own affair.
-        let _ = connection.query("SELECT 1", ()).run();
+        let _ = connection.query("SELECT 1", ()).rows::<maypole::Row>();
         Ok(())
     });
     assert_eq!(test.db.query("SELECT 1", ()).value::<i32>().expect("the second"), 1);

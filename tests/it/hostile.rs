@@ -375,6 +375,7 @@ fn a_catalogue_without_end_is_an_error_and_no_overflow() {
                             ("typbasetype", oid(26)),
                             ("nspname", oid(25)),
                             ("typrelid", oid(26)),
+                            ("no_binary_form", oid(16)),
                         ];
                         Answer::rows(&[oid(26)], &columns, |values| {
                             let zero = || Value::Raw(0_u32.to_be_bytes().to_vec());
@@ -391,6 +392,7 @@ fn a_catalogue_without_end_is_an_error_and_no_overflow() {
                                 zero(),
                                 text("s"),
                                 zero(),
+                                Value::Raw(vec![0]),
                             ]]
                         })
                     } else {
@@ -429,6 +431,7 @@ fn catalogue(sql: &str, seed: &Arc<Mutex<Random>>) -> Answer {
             ("typbasetype", 26),
             ("nspname", NAME),
             ("typrelid", 26),
+            ("no_binary_form", 16),
         ];
         return Answer::rows(&[26], &columns, move |_| {
             let mut random = seed.lock().expect("no holder panics").fork();
@@ -446,6 +449,7 @@ fn catalogue(sql: &str, seed: &Arc<Mutex<Random>>) -> Answer {
                         type_of(random),
                         text("public"),
                         type_of(random),
+                        Value::Raw(vec![u8::from(random.one_in(4))]),
                     ]
                 })
                 .collect()
@@ -502,7 +506,10 @@ fn rows_that_disagree_with_their_description_are_errors_and_close_the_connection
             let read: Result<Vec<i64>> = if stream { query.iter().collect() } else { query.flat() };
             let error = read.expect_err("it disagrees");
             assert!(error.to_string().contains("a row can't be read"), "{error}");
-            assert!(lease.query("SELECT $1", (8_i64,)).run().is_err(), "the connection is closed");
+            assert!(
+                lease.query("SELECT $1", (8_i64,)).rows::<maypole::Row>().is_err(),
+                "the connection is closed"
+            );
             drop(lease);
             assert_eq!(test.db.query("SELECT $1", (9_i64,)).value::<i64>().expect("another session"), 9);
             assert_eq!(test.pool.stats().opened, 2);

@@ -13,6 +13,7 @@ mod kit;
 mod limits;
 mod parameters;
 mod query_limits;
+mod rows;
 mod sizes;
 mod slow_peers;
 mod start_up;

@@ -175,7 +175,7 @@ fn a_reply_over_the_limit_closes_the_connection_with_a_clear_error() {
         let error = lease.query(sql, ()).rows::<Row>().expect_err("too long");
         assert!(error.is_closed(), "{error:?}");
         assert!(format!("{error:?}").contains("max_message_size"), "{error:?}");
-        assert!(lease.query("SELECT 1", ()).run().is_err(), "the connection is closed");
+        assert!(lease.query("SELECT 1", ()).rows::<maypole::Row>().is_err(), "the connection is closed");
         drop(lease);
         assert_eq!(test.db.query("SELECT 2", ()).value::<i32>().expect("another session"), 2);
         assert_eq!(test.pool.stats().opened, 2);

@@ -203,7 +203,7 @@ fn a_peer_that_dies_under_a_large_request_is_an_error_in_time() {
     for reset in [false, true] {
         let proxy = Proxy::start(&server().tcp_url());
         let test = TestPool::at(&proxy.url(), 1);
-        test.db.query("SELECT $1::text", ("warm",)).run().expect("warm");
+        test.db.query("SELECT $1::text", ("warm",)).rows::<maypole::Row>().expect("warm");
         let rule = if reset {
             proxy.on(Frontend, b'B', nth(1)).cut_after_bytes(MEGABYTES / 3)
         } else {
@@ -211,7 +211,8 @@ fn a_peer_that_dies_under_a_large_request_is_an_error_in_time() {
         };
         let start = Instant::now();
         let up = "u".repeat(MEGABYTES);
-        let error = test.db.query("SELECT $1::text", (up,)).run().expect_err("the peer died");
+        let error =
+            test.db.query("SELECT $1::text", (up,)).rows::<maypole::Row>().expect_err("the peer died");
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         assert!(error.is_closed(), "{error:?}");
         assert_eq!(error.outcome(), maypole::Outcome::Unknown);
@@ -225,12 +226,13 @@ fn a_peer_that_dies_under_a_large_request_is_an_error_in_time() {
 fn a_peer_that_goes_deaf_under_a_large_request_is_an_error_in_time() {
     let proxy = Proxy::start(&server().tcp_url());
     let test = TestPool::at(&proxy.url(), 1);
-    test.db.query("SELECT $1::text", ("warm",)).run().expect("warm");
+    test.db.query("SELECT $1::text", ("warm",)).rows::<maypole::Row>().expect("warm");
     let held = proxy.on(Frontend, b'B', every()).hold_after_bytes(1);
     let start = Instant::now();
     // More than the proxy and all the buffers of the system take.
     let up = "u".repeat(MEGABYTES * 4);
-    let error = test.db.query("SELECT $1::text", (up,)).timeout(LIMIT).run().expect_err("deaf");
+    let error =
+        test.db.query("SELECT $1::text", (up,)).timeout(LIMIT).rows::<maypole::Row>().expect_err("deaf");
     assert!(error.is_timeout() && error.outcome() == maypole::Outcome::Unknown, "{error:?}");
     assert!(start.elapsed() < BOUNDED, "{:?}", start.elapsed());
     eventually("the clean-up gives the session up", || test.pool.stats().free == 1);

@@ -297,7 +297,9 @@ fn waiters_hear_of_a_wrong_password_and_an_unknown_database_at_once() {
         let waiters: Vec<_> = (0..20)
             .map(|_| {
                 let db = maypole::Database::from(test.pool.clone());
-                maypole::spawn(move || db.query("SELECT 1", ()).run().expect_err("not let in"))
+                maypole::spawn(move || {
+                    db.query("SELECT 1", ()).rows::<maypole::Row>().expect_err("not let in")
+                })
             })
             .collect();
         for waiter in waiters {
@@ -347,7 +349,7 @@ fn a_server_that_stays_away_is_told_after_two_seconds_and_found_when_it_comes() 
     assert!(!error.is_timeout() && error.is_closed(), "{error:?}");
     assert!(start.elapsed() >= Duration::from_secs(2) && start.elapsed() < Duration::from_secs(2) + SLACK);
     proxy.welcome();
-    eventually("the pool has found it", || test.db.query("SELECT 1", ()).run().is_ok());
+    eventually("the pool has found it", || test.db.query("SELECT 1", ()).rows::<maypole::Row>().is_ok());
     test.finish();
 }
 
@@ -412,7 +414,7 @@ fn a_nul_in_a_statement_is_refused_before_a_byte_is_sent() {
     let count = || proxy.all().seen().iter().filter(|event| event.direction == Frontend).count();
     let before = count();
     for error in [
-        test.db.query("SELECT 1\0; DROP TABLE x", ()).run().map(drop).expect_err("a NUL"),
+        test.db.query("SELECT 1\0; DROP TABLE x", ()).rows::<maypole::Row>().map(drop).expect_err("a NUL"),
         test.db.script("SELECT 1\0; DROP TABLE x").expect_err("a NUL"),
         test.db.query("SELECT '\0'", ()).iter::<i32>().next().expect("an item").map(drop).expect_err("a NUL"),
     ] {

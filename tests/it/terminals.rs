@@ -100,7 +100,7 @@ fn rows_takes_every_row() {
     assert_eq!(db.query(THREE, ()).rows::<i32>().expect("three"), [1, 2, 3]);
     assert_eq!(db.query(PAIR, ()).rows::<Pair>().expect("one"), [Pair { n: 1, name: "one".into() }]);
     let narrow = db.query(PAIR, ()).rows::<(i32,)>().expect_err("two columns");
-    assert_eq!(narrow.outcome(), Outcome::Done, "{narrow:?}");
+    assert_eq!(narrow.outcome(), Outcome::NotSent, "found out before it runs: {narrow:?}");
     assert_eq!(db.query("SELECT FROM generate_series(1, 3)", ()).rows::<Row>().expect("three").len(), 3);
     test.finish();
 }
@@ -115,13 +115,21 @@ fn run_counts_the_rows_that_were_touched() {
     assert_eq!(run("UPDATE counted SET id = id + 1 WHERE id > 4"), 3);
     assert_eq!(run("UPDATE counted SET id = 0 WHERE id > 100"), 0);
     assert_eq!(run("DELETE FROM counted WHERE id < 3"), 2);
-    assert_eq!(run("SELECT * FROM counted"), 5);
-    assert_eq!(run("INSERT INTO counted VALUES (1) RETURNING id"), 1);
+    assert_eq!(run("INSERT INTO counted VALUES (1)"), 1);
     assert_eq!(run(""), 0);
     assert_eq!(lease.execute("DELETE FROM counted", ()).expect("it runs"), 6);
-    // A statement without a result has no rows, whatever is asked for.
-    let rows = lease.query("DELETE FROM counted", ()).rows::<Row>().expect("no rows");
-    assert!(rows.is_empty());
+    assert_eq!(run("SELECT pg_sleep(0)"), 1, "void is no result");
+    assert_eq!(run("INSERT INTO counted VALUES (1)"), 1);
+    // Whoever asks for what is not there hears which terminal fits, before anything has run.
+    for sql in ["SELECT * FROM counted", "DELETE FROM counted RETURNING id"] {
+        let error = lease.query(sql, ()).run().expect_err("it returns rows");
+        assert_eq!(error.outcome(), Outcome::NotSent);
+        assert!(error.to_string().contains("use rows(), unique()"), "{error}");
+    }
+    let error = lease.query("DELETE FROM counted", ()).rows::<Row>().expect_err("it returns none");
+    assert_eq!(error.outcome(), Outcome::NotSent);
+    assert!(error.to_string().contains("use run()"), "{error}");
+    assert_eq!(lease.query("SELECT count(*) FROM counted", ()).value::<i64>().expect("counted"), 1);
     let stream = lease.query("DELETE FROM counted", ()).iter::<Row>().next().expect("an item");
     assert!(stream.expect_err("there is nothing to stream").to_string().contains("use run()"));
     drop(lease);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use syn::{Error, Result};
 
-use super::parse::Structure;
+use super::parse::{Field, Structure};
 
 /// All mistakes at once.
 pub(super) fn check(structure: &Structure<'_>) -> Result<()> {
@@ -15,11 +15,12 @@ pub(super) fn check(structure: &Structure<'_>) -> Result<()> {
             "FromRow makes structs that own their values: use String for &str, Vec<u8> for &[u8]",
         ));
     }
-    if u16::try_from(structure.fields.len()).is_err() {
+    if structure.fields.len() >= usize::from(u16::MAX) {
         mistakes.push(Error::new_spanned(&structure.input.ident, "no result has so many columns"));
     }
+    mistakes.extend(structure.fields.iter().filter_map(conflict));
     let mut seen = HashMap::new();
-    for field in &structure.fields {
+    for field in structure.fields.iter().filter(|field| field.options.flatten.is_none()) {
         if let Some(first) = seen.insert(field.column.value(), field.name()) {
             let column = field.column.value();
             mistakes.push(Error::new(
@@ -33,4 +34,21 @@ pub(super) fn check(structure: &Structure<'_>) -> Result<()> {
         all
     });
     all.map_or(Ok(()), Err)
+}
+
+/// A flattened struct has columns, and not one of its own that something could be said of.
+fn conflict(field: &Field<'_>) -> Option<Error> {
+    let options = &field.options;
+    options.flatten.as_ref()?;
+    let why = if options.rename.is_some() {
+        "a flattened struct has no column to rename: give its columns a prefix with flatten = \"prefix_\""
+    } else if options.json {
+        "json reads one column, flatten reads several: choose one"
+    } else if options.default {
+        "a flattened struct has no default: put default on its fields, or make it an Option, which is None when all \
+         its columns are NULL"
+    } else {
+        return None;
+    };
+    Some(Error::new(field.ident.span(), why))
 }

@@ -1,42 +1,77 @@
-//! The implementation that is written.
+//! The implementations that are written.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{DeriveInput, Error, parse_quote_spanned};
+use syn::{DeriveInput, Error, Generics, Index, parse_quote, parse_quote_spanned};
 
-use super::parse::Structure;
+use super::parse::{Field, Structure};
 
+/// `Flatten`, which does the work, and `FromRow`, which is the same for a row that has no other columns.
+///
+/// The plan is the positions of the struct's own columns and the plans of what is flattened into it.
 pub(super) fn expand(structure: &Structure<'_>) -> TokenStream {
     let ident = &structure.input.ident;
-    let count = structure.fields.len();
-    let mut generics = structure.input.generics.clone();
-    // What a field needs is said here and nowhere else, so that a wrong type is reported once, where it is written.
-    let bounds = &mut generics.make_where_clause().predicates;
-    for type_ in structure.fields.iter().map(|field| field.type_) {
-        bounds.push(parse_quote_spanned!(type_.span()=> #type_: ::maypole::__private::Readable));
-    }
+    let (name, lax) = (ident.to_string(), structure.lax);
+    let generics = bounded(structure);
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
-    let name = ident.to_string();
-    let described = structure.fields.iter().map(|field| {
-        let (type_, name, column) = (field.type_, field.name(), &field.column);
-        // A type that can't be read is reported where it is written.
-        quote_spanned!(type_.span()=> ::maypole::__private::Field::of::<#type_>(#name, #column))
+
+    let (nested, own): (Vec<&Field<'_>>, Vec<_>) =
+        structure.fields.iter().partition(|field| field.options.flatten.is_some());
+    let count = own.len();
+    let found = own.iter().map(|field| {
+        let described = describe(field);
+        quote!(finder.column(&const { #described }))
     });
-    let read = structure.fields.iter().enumerate().map(|(i, field)| {
-        let (ident, name) = (field.ident, format!("{name}.{}", field.name()));
-        let read = quote_spanned!(field.type_.span()=> ::maypole::__private::field(#name, plan[#i], row)?);
-        quote!(#ident: #read)
+    let nested_types: Vec<_> = nested.iter().map(|field| field.type_).collect();
+    let nested_found = nested.iter().map(|field| {
+        let (type_, name, prefix) = (field.type_, field.name(), &field.options.flatten);
+        quote_spanned!(type_.span()=> finder.nested::<#type_>(#name, #prefix))
+    });
+    let own_read = own.iter().enumerate().map(|(i, field)| read(field, i));
+    let nested_read = nested.iter().enumerate().map(|(i, field)| {
+        let (ident, type_, name, i) = (field.ident, field.type_, field.name(), Index::from(i));
+        let read = quote_spanned!(type_.span()=> ::maypole::__private::nested::<#type_>);
+        quote!(#ident: #read(#name, &plan.1.#i, row)?)
+    });
+    let nested_null = nested.iter().enumerate().map(|(i, field)| {
+        let (type_, i) = (field.type_, Index::from(i));
+        quote!(&& <#type_ as ::maypole::__private::Flatten>::is_null(&plan.1.#i, row))
     });
     quote! {
         #[automatically_derived]
+        impl #impl_generics ::maypole::__private::Flatten for #ident #type_generics #where_clause {
+            const NAME: &'static str = #name;
+            const LAX: bool = #lax;
+
+            type Plan =
+                ([u16; #count], (#(<#nested_types as ::maypole::__private::Flatten>::Plan,)*));
+
+            fn find(finder: &mut ::maypole::__private::Finder<'_>) -> Self::Plan {
+                ([#(#found),*], (#(#nested_found,)*))
+            }
+
+            #[inline]
+            fn read(
+                plan: &Self::Plan,
+                row: &::maypole::__private::RowRef<'_>,
+            ) -> ::maypole::__private::Result<Self> {
+                ::maypole::__private::Result::Ok(#ident { #(#own_read,)* #(#nested_read,)* })
+            }
+
+            fn is_null(plan: &Self::Plan, row: &::maypole::__private::RowRef<'_>) -> bool {
+                ::maypole::__private::are_null(&plan.0, row) #(#nested_null)*
+            }
+        }
+
+        #[automatically_derived]
         impl #impl_generics ::maypole::__private::FromRow for #ident #type_generics #where_clause {
-            type Plan = [u16; #count];
+            type Plan = <Self as ::maypole::__private::Flatten>::Plan;
 
             fn plan(
                 columns: &::maypole::__private::Columns,
             ) -> ::maypole::__private::Result<Self::Plan> {
-                ::maypole::__private::plan(#name, &[#(#described),*], columns)
+                ::maypole::__private::plan::<Self>(columns)
             }
 
             #[inline]
@@ -44,20 +79,104 @@ pub(super) fn expand(structure: &Structure<'_>) -> TokenStream {
                 plan: &Self::Plan,
                 row: &::maypole::__private::RowRef<'_>,
             ) -> ::maypole::__private::Result<Self> {
-                ::maypole::__private::Result::Ok(#ident { #(#read),* })
+                ::maypole::__private::read::<Self>(plan, row)
+            }
+
+            fn outline(
+                columns: &::maypole::__private::Columns,
+            ) -> ::std::vec::Vec<::maypole::__private::Place> {
+                ::maypole::__private::outline::<Self>(columns)
             }
         }
     }
 }
 
-/// The error and an implementation beside it, so that one mistake is reported once and not again wherever the struct is
-/// used. It is never run: the program does not compile.
+/// What the fields need, said here and nowhere else, so that a wrong type is reported once, where it is written.
+fn bounded(structure: &Structure<'_>) -> Generics {
+    let mut generics = structure.input.generics.clone();
+    let parameters: Vec<_> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
+    let bounds = &mut generics.make_where_clause().predicates;
+    for parameter in parameters {
+        // What a row becomes borrows nothing.
+        bounds.push(parse_quote!(#parameter: 'static));
+    }
+    for Field { type_, options, .. } in &structure.fields {
+        bounds.push(if options.flatten.is_some() {
+            parse_quote_spanned!(type_.span()=> #type_: ::maypole::__private::Flatten)
+        } else if options.json {
+            parse_quote_spanned!(type_.span()=> #type_: ::maypole::__private::DeserializeOwned)
+        } else {
+            parse_quote_spanned!(type_.span()=> #type_: ::maypole::__private::Readable)
+        });
+        if options.default {
+            bounds.push(parse_quote_spanned!(type_.span()=> #type_: ::core::default::Default));
+        }
+    }
+    generics
+}
+
+/// What is known of a field before any result.
+fn describe(field: &Field<'_>) -> TokenStream {
+    let (type_, name, column) = (field.type_, field.name(), &field.column);
+    let or_default = field.options.default.then(|| quote!(.or_default()));
+    let way = if field.options.json { quote!(json) } else { quote!(of) };
+    // A type that can't be read is reported where it is written.
+    quote_spanned!(type_.span()=> ::maypole::__private::Field::#way::<#type_>(#name, #column) #or_default)
+}
+
+/// The value of the field at this place of the plan.
+fn read(field: &Field<'_>, i: usize) -> TokenStream {
+    let (ident, name, span) = (field.ident, field.name(), field.type_.span());
+    let read = match field.options.json {
+        true => quote_spanned!(span=> ::maypole::__private::json_field),
+        false => quote_spanned!(span=> ::maypole::__private::field),
+    };
+    if field.options.default {
+        let or_default = quote_spanned!(span=> ::maypole::__private::or_default);
+        quote!(#ident: #or_default(plan.0[#i], |position| #read(#name, position, row))?)
+    } else {
+        quote!(#ident: #read(#name, plan.0[#i], row)?)
+    }
+}
+
+/// The error and implementations beside it, so that one mistake is reported once and not again wherever the struct is
+/// used. They are never run: the program does not compile.
 pub(super) fn stub(input: &DeriveInput, error: &Error) -> TokenStream {
     let error = error.to_compile_error();
     let ident = &input.ident;
-    let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
+    let mut generics = input.generics.clone();
+    let parameters: Vec<_> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
+    let bounds = &mut generics.make_where_clause().predicates;
+    for parameter in parameters {
+        bounds.push(parse_quote!(#parameter: 'static));
+    }
+    for lifetime in input.generics.lifetimes() {
+        let lifetime = &lifetime.lifetime;
+        bounds.push(parse_quote!(#lifetime: 'static));
+    }
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     quote! {
         #error
+
+        #[automatically_derived]
+        impl #impl_generics ::maypole::__private::Flatten for #ident #type_generics #where_clause {
+            const NAME: &'static str = "";
+            const LAX: bool = true;
+
+            type Plan = ();
+
+            fn find(_: &mut ::maypole::__private::Finder<'_>) {
+                ::core::unreachable!()
+            }
+
+            fn read(_: &(), _: &::maypole::__private::RowRef<'_>) -> ::maypole::__private::Result<Self> {
+                ::core::unreachable!()
+            }
+
+            fn is_null(_: &(), _: &::maypole::__private::RowRef<'_>) -> bool {
+                ::core::unreachable!()
+            }
+        }
 
         #[automatically_derived]
         impl #impl_generics ::maypole::__private::FromRow for #ident #type_generics #where_clause {

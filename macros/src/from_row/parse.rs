@@ -1,11 +1,13 @@
 //! From syntax to what the derive knows of a struct.
 
 use syn::ext::IdentExt as _;
-use syn::spanned::Spanned as _;
 use syn::{Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
+
+use super::attributes::{FieldOptions, StructOptions};
 
 pub(super) struct Structure<'a> {
     pub(super) input: &'a DeriveInput,
+    pub(super) lax: bool,
     pub(super) fields: Vec<Field<'a>>,
 }
 
@@ -14,6 +16,7 @@ pub(super) struct Field<'a> {
     pub(super) type_: &'a Type,
     /// The name of the column, with the place that says it.
     pub(super) column: LitStr,
+    pub(super) options: FieldOptions,
 }
 
 impl Field<'_> {
@@ -34,9 +37,6 @@ pub(super) fn parse(input: &DeriveInput) -> Result<Structure<'_>> {
         }
         Data::Union(_) => return refuse("FromRow turns a row into a struct, not into a union"),
     };
-    if let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("maypole")) {
-        return Err(Error::new(attribute.span(), "#[maypole(…)] stands on fields here, not on the struct"));
-    }
     let named = match &data.fields {
         Fields::Named(named) => &named.named,
         Fields::Unnamed(_) => {
@@ -46,30 +46,17 @@ pub(super) fn parse(input: &DeriveInput) -> Result<Structure<'_>> {
         }
         Fields::Unit => return refuse("FromRow needs fields to put the columns into"),
     };
+    let StructOptions { lax, rename_all } = StructOptions::parse(&input.attrs)?;
     let mut fields = Vec::new();
     for field in named {
         // A named field has a name; syn's type can't say so.
         let Some(ident) = &field.ident else { continue };
-        let column = renamed(field)?.unwrap_or_else(|| LitStr::new(&ident.unraw().to_string(), ident.span()));
-        fields.push(Field { ident, type_: &field.ty, column });
+        let options = FieldOptions::parse(&field.attrs)?;
+        let column = options.rename.clone().unwrap_or_else(|| {
+            let name = ident.unraw().to_string();
+            LitStr::new(&rename_all.map_or_else(|| name.clone(), |case| case.of(&name)), ident.span())
+        });
+        fields.push(Field { ident, type_: &field.ty, column, options });
     }
-    Ok(Structure { input, fields })
-}
-
-/// The name given with `#[maypole(rename = "…")]`.
-fn renamed(field: &syn::Field) -> Result<Option<LitStr>> {
-    let mut name: Option<LitStr> = None;
-    for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("maypole")) {
-        attribute.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("rename") {
-                return Err(meta.error("unknown option; there is rename = \"the column's name\""));
-            }
-            let value: LitStr = meta.value()?.parse()?;
-            if name.replace(value).is_some() {
-                return Err(meta.error("this field is renamed twice"));
-            }
-            Ok(())
-        })?;
-    }
-    Ok(name)
+    Ok(Structure { input, lax, fields })
 }

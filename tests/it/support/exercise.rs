@@ -35,9 +35,9 @@ pub(crate) fn exercise(db: &Database) -> Vec<String> {
         .collect();
     note("a stream that fails", fails.join(", "));
 
-    note("no such table", told(&db.query("SELECT * FROM there_is_none", ()).run()));
-    note("wrong parameter", told(&db.query("SELECT $1::int", ("text",)).run()));
-    note("wrong count", told(&db.query("SELECT $1::int", ()).run()));
+    note("no such table", told(&db.query("SELECT * FROM there_is_none", ()).rows::<maypole::Row>()));
+    note("wrong parameter", told(&db.query("SELECT $1::int", ("text",)).rows::<maypole::Row>()));
+    note("wrong count", told(&db.query("SELECT $1::int", ()).rows::<maypole::Row>()));
     note("wrong shape", told(&db.query("SELECT 1, 2", ()).value::<i32>()));
     note("two rows", told(&db.query("SELECT generate_series(1, 2)", ()).unique::<i32>()));
     note("script", told(&db.script("SELECT 1; SELECT 2; SET application_name = DEFAULT")));
@@ -60,12 +60,12 @@ pub(crate) fn exercise(db: &Database) -> Vec<String> {
     });
     note("transaction", told(&committed));
     let failed = db.transaction(|q| {
-        q.query("SELECT 1", ()).run()?;
-        q.query("SELECT 1 / 0", ()).run()
+        q.query("SELECT 1", ()).rows::<maypole::Row>()?;
+        q.query("SELECT 1 / 0", ()).rows::<maypole::Row>()
     });
     note("failed transaction", told(&failed));
     let ignored = db.transaction(|q| {
-        let _ = q.query("SELECT 1 / 0", ()).run();
+        let _ = q.query("SELECT 1 / 0", ()).rows::<maypole::Row>();
         Ok(1)
     });
     note("failure ignored", told(&ignored));
