@@ -196,28 +196,14 @@ impl<T: Certain> Certain for [T] {
     label = "an argument needs a type that implements `ToSql` and `Sync`",
     note = "for a type of your own, derive `postgres_types::ToSql`; for a list, take a slice and write `= ANY(:list)`"
 )]
-pub trait Bindable {
-    /// Itself. As it is a type of the trait, a type that can't be a parameter is reported for itself, and not again for
-    /// the tuple that holds the values.
-    type Value: ToSql + Sync;
+pub trait Bindable {}
 
-    /// Itself.
-    fn bind(self) -> Self::Value;
-}
-
-impl<T: ToSql + Sync> Bindable for T {
-    type Value = T;
-
-    #[inline]
-    fn bind(self) -> T {
-        self
-    }
-}
+impl<T: ToSql + Sync + ?Sized> Bindable for T {}
 
 /// The value of an argument; compiles if its type can be a parameter.
 #[inline]
-pub fn argument<T: Bindable>(value: T) -> T::Value {
-    value.bind()
+pub fn argument<T: Bindable>(value: T) -> T {
+    value
 }
 
 #[cfg(test)]

@@ -13,17 +13,15 @@ fn measure(temperature: Celsius, cities: std::collections::BTreeSet<String>) -> 
 #[select(NO_DATABASE, "SELECT 1")]
 fn elsewhere() -> Query<i32>;
 
-#[select(NOWHERE, "SELECT 1")]
-fn nowhere() -> Query<i32>;
-
 #[select(DB, "SELECT id FROM customers WHERE id = :id")]
 fn get_customer(id: i32) -> Query<i32>;
+
+#[select(DB, "SELECT id FROM customers WHERE id = :id AND name = :name")]
+fn another_lifetime<'a>(id: &'a i32, name: &str) -> Query<'a, i32>;
 
 fn main() {
     let _ = measure(Celsius(20.0), std::collections::BTreeSet::new()).run();
     let _ = elsewhere().unique();
-    let _ = nowhere().unique();
     let _ = get_customer("52").unique();
     let _ = get_customer().unique();
-    get_customer(52)?;
 }

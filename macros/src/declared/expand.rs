@@ -1,7 +1,7 @@
 //! The code that is written.
 
 use proc_macro2::{Literal, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, parse_quote};
@@ -32,11 +32,7 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let documentation =
         documentation(written, !attributes.iter().any(|attribute| attribute.path().is_ident("doc")));
     let named = lifetimes::named(signature);
-    let values = check::arguments(signature).into_iter().map(|Argument { ident, type_ }| {
-        let type_ = lifetimes::erased(type_);
-        // A type that can't be a parameter is reported where it is written.
-        quote!(::maypole::__private::argument::<#type_>(#ident))
-    });
+    let values = check::arguments(signature).into_iter().map(value);
     let database = &options.database;
     let lent = quote_spanned!(database.span()=> &#database);
     let declared = declared(declaration);
@@ -80,6 +76,25 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
             ::maypole::__private::Registered(#ident::declared)
         }
     }
+}
+
+/// The value of an argument. A type that can't be a parameter is reported where it is written. All of this code stands
+/// at that place, as the compiler omits what is wrong for the same reason at the same place.
+fn value(argument: Argument<'_>) -> TokenStream {
+    let type_: TokenStream = lifetimes::erased(argument.type_)
+        .into_token_stream()
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(token.span().resolved_at(Span::call_site()));
+            token
+        })
+        .collect();
+    let mut spans = type_.clone().into_iter().map(|token| token.span());
+    let first = spans.next().unwrap_or_else(Span::call_site);
+    let last = spans.last().unwrap_or(first);
+    let ident = argument.ident;
+    let value = quote_spanned!(last=> (#ident));
+    quote_spanned!(first=> ::maypole::__private::argument::<#type_>#value)
 }
 
 /// What is known of the query, as a value.
