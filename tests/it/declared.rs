@@ -199,7 +199,7 @@ mod optional {
         typed_mood: Mood, "SELECT count(*) FROM declared_optional WHERE (:x IS NULL OR g = :x)";
         uuid: String, "SELECT count(*) FROM declared_optional WHERE (:x IS NULL OR h = :x)";
         day: &'q str, "SELECT count(*) FROM declared_optional WHERE (NOT :x IS NOT NULL OR i = :x)";
-        bytes: &'q [u8], "SELECT count(*) FROM declared_optional WHERE (:x IS NULL OR j = :x)";
+        blob: &'q [u8], "SELECT count(*) FROM declared_optional WHERE (:x IS NULL OR j = :x)";
         ints: &'q [i32], "SELECT count(*) FROM declared_optional WHERE (:x IS NULL OR b = ANY(:x))";
         moods: Vec<&'q str>, "SELECT count(*) FROM declared_optional WHERE (:x IS NULL OR g = ANY(:x))";
         domain: i32, "SELECT count(*) FROM declared_optional WHERE (:x IS NULL OR k = :x)";
@@ -248,7 +248,7 @@ fn a_filter_that_may_be_null_works_on_every_column_type() {
         typed_mood(Mood("happy")),
         uuid("00000000-0000-0000-0000-000000000001".to_owned()),
         day("2020-02-29"),
-        bytes(&[1]),
+        blob(&[1]),
         ints(&[1]),
         moods(vec!["happy"]),
         domain(1),
