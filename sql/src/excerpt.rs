@@ -126,3 +126,56 @@ fn token_width(rest: &str) -> usize {
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '$')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_carets_are_under_the_word_that_begins_there() {
+        let drawn = |text, character| Excerpt::of_character(text, character).to_string();
+        assert_eq!(drawn("SELECT größe, nmae", 14), "   | SELECT größe, nmae\n   |               ^^^^");
+        assert_eq!(drawn("SELECT \"a b\"", 7), "   | SELECT \"a b\"\n   |        ^^^^^");
+        assert_eq!(drawn("a = :name", 4), "   | a = :name\n   |     ^^^^^");
+        assert_eq!(drawn("a =", 2), "   | a =\n   |   ^");
+        assert_eq!(drawn("SELECT", 6), "   | SELECT\n   |       ^", "the end");
+        assert_eq!(drawn("SELECT", u32::MAX), "   | SELECT\n   |       ^");
+        assert_eq!(drawn("", 0), "   | \n   | ^");
+    }
+
+    #[test]
+    fn lines_are_told_apart() {
+        let text = "SELECT 1,\r\n\tnmae\r\nFROM t";
+        let excerpt = Excerpt::of_character(text, 12);
+        assert_eq!(excerpt.to_string(), "   |  nmae\n   |  ^^^^");
+        assert_eq!(excerpt.line(), 1);
+        assert_eq!(Excerpt::of_character(text, 9).line(), 0, "the end of a line belongs to it");
+    }
+
+    #[test]
+    fn carets_stay_on_the_line() {
+        let text = "SELECT 'a\nb'";
+        assert_eq!(Excerpt::of_bytes(text, 7..12).to_string(), "   | SELECT 'a\n   |        ^^");
+        assert_eq!(Excerpt::of_bytes("é", 1..2).to_string(), "   | é\n   | ^", "inside of a character");
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let text = format!("{}nmae{}", "x ".repeat(500), " y".repeat(500));
+        let excerpt = Excerpt::of_character(&text, 1000).to_string();
+        let (line, carets) = excerpt.split_once('\n').unwrap();
+        assert!(line.starts_with("   | …x x") && line.ends_with('…'), "{line}");
+        assert_eq!(line.chars().count(), 5 + 1 + 120 + 1);
+        let at = line.chars().position(|c| c == 'n');
+        assert_eq!(carets.chars().position(|c| c == '^'), at);
+        assert_eq!(carets.matches('^').count(), 4);
+        let word = "w".repeat(100_000);
+        assert_eq!(Excerpt::of_bytes(&word, 0..word.len()).to_string().matches('^').count(), 120);
+    }
+
+    #[test]
+    fn a_beginning_is_three_lines() {
+        assert_eq!(Excerpt::of_beginning("\n a\nb").to_string(), "   | a\n   | b");
+        assert_eq!(Excerpt::of_beginning("a\nb\nc\nd\ne").to_string(), "   | a\n   | b\n   | c\n   | …");
+    }
+}

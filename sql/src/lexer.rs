@@ -277,3 +277,6 @@ fn is_word(byte: u8) -> bool {
 fn is_operator(byte: u8) -> bool {
     b"~!@#^&|`?+-*/%<>=".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;

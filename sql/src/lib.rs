@@ -14,8 +14,11 @@ mod lexer;
 mod mistake;
 mod named;
 mod nature;
+mod needs;
 mod parameters;
+mod reading;
 mod statements;
+mod structure;
 mod tokens;
 
 pub use closest::closest;

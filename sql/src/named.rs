@@ -109,7 +109,7 @@ pub fn source_character(edits: &[(u32, u32)], sent: u32) -> u32 {
         Some(index) => edits[index],
         None => (0, 0),
     };
-    let found = source.saturating_add(sent - begin);
+    let found = source.saturating_add(sent.saturating_sub(begin));
     // What was put in is longer than what was there: it ends where that ends.
     match edits.get(next) {
         Some((_, limit)) => found.min(limit.saturating_sub(1)).max(source),
@@ -175,22 +175,44 @@ fn unknown(colon: &Colon<'_>, close: Option<&str>, names: &[&str]) -> String {
     message
 }
 
+/// A name that the text does not use. It may look as if it did.
 fn unused(tokens: &Tokens<'_>, name: &str) -> Mistake {
-    let as_type = (0..tokens.len())
-        .find(|index| {
-            tokens.is(*index, Kind::Cast) && tokens.touches_next(*index) && tokens.text(*index + 1) == name
-        })
-        .and_then(|index| tokens.get(index));
-    match as_type {
-        Some(cast) => Mistake::new(
-            cast.start,
-            2 + name.len(),
-            format!(
-                "parameter :{name} is not used: `::{name}` is a cast to a type; write `: :{name}` in a slice"
-            ),
-        ),
-        None => Mistake::new(0, 0, format!("parameter :{name} is not used: use it in the SQL or remove it")),
+    for index in 0..tokens.len() {
+        let Some(token) = tokens.get(index) else { continue };
+        let message = match token.kind {
+            Kind::Text | Kind::QuotedName => {
+                let Some(at) = find_parameter(tokens.text(index), name) else { continue };
+                let message = format!(
+                    "parameter :{name} is not used: in quotes it is text; write it outside, as in '%' || :{name} || '%'"
+                );
+                return Mistake::new(token.start + at, 1 + name.len(), message);
+            }
+            Kind::Cast => {
+                format!("`::{name}` is a cast to a type; if it is to end a slice, write `: :{name}`")
+            }
+            Kind::Colon => format!("write `:{name}` without a space"),
+            _ => continue,
+        };
+        // A name after a colon that is no parameter's.
+        let (cast, named) = (token.kind == Kind::Cast, tokens.text(index + 1) == name);
+        if let Some(next) = tokens.get(index + 1)
+            && named
+            && tokens.touches_next(index) == cast
+        {
+            let message = format!("parameter :{name} is not used: {message}");
+            return Mistake::new(token.start, next.end - token.start, message);
+        }
     }
+    Mistake::new(0, 0, format!("parameter :{name} is not used: use it in the SQL, or remove it"))
+}
+
+/// Where in a quoted text this parameter would be.
+fn find_parameter(text: &str, name: &str) -> Option<usize> {
+    let parameter = format!(":{name}");
+    text.match_indices(&parameter).map(|(at, _)| at).find(|at| {
+        let rest = &text[at + parameter.len()..];
+        !text[..*at].ends_with(':') && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+    })
 }
 
 /// Whether the parameter with this colon is nothing but the operand of `IS [NOT] NULL`.
@@ -208,12 +230,26 @@ fn is_null_test(tokens: &Tokens<'_>, colon: usize) -> bool {
 fn begins_operand(tokens: &Tokens<'_>, index: usize) -> bool {
     let Some(before) = index.checked_sub(1) else { return false };
     match tokens.kind(before) {
-        Some(Kind::OpenRound | Kind::Comma) => true,
+        Some(Kind::OpenRound | Kind::Comma | Kind::Assign) => true,
+        Some(Kind::Operator) => tokens.text(before) == "=>",
         Some(Kind::Word) if tokens.follows_dot(before) => false,
         Some(Kind::Word) if tokens.is_word(before, "AND") => !is_of_between(tokens, before),
         Some(Kind::Word) => tokens.is_one_of(
             before,
-            &["WHERE", "OR", "NOT", "WHEN", "THEN", "ELSE", "ON", "HAVING", "SELECT", "RETURNING"],
+            &[
+                "BY",
+                "CASE",
+                "ELSE",
+                "HAVING",
+                "NOT",
+                "ON",
+                "OR",
+                "RETURNING",
+                "SELECT",
+                "THEN",
+                "WHEN",
+                "WHERE",
+            ],
         ),
         _ => false,
     }

@@ -37,7 +37,7 @@ pub(crate) fn ranges(tokens: &Tokens<'_>) -> Vec<Range<usize>> {
         match tokens.kind(index) {
             Some(Kind::OpenRound | Kind::OpenSquare) => depth += 1,
             Some(Kind::CloseRound | Kind::CloseSquare) => depth = depth.saturating_sub(1),
-            Some(Kind::Word) if depth == 0 && !is_name(tokens, index) => {
+            Some(Kind::Word) if depth == 0 && !tokens.is_name(index) => {
                 if blocks == 0 {
                     let begins =
                         tokens.are_words(index, &["BEGIN", "ATOMIC"]) && creates_function(tokens, start);
@@ -58,11 +58,6 @@ pub(crate) fn ranges(tokens: &Tokens<'_>) -> Vec<Range<usize>> {
     found.push(start..tokens.len());
     found.retain(|range| !range.is_empty());
     found
-}
-
-/// Whether the word is a name here, even if it looks like a keyword: `t.end`, `AS end`.
-fn is_name(tokens: &Tokens<'_>, index: usize) -> bool {
-    tokens.follows_dot(index) || index.checked_sub(1).is_some_and(|before| tokens.is_word(before, "AS"))
 }
 
 fn creates_function(tokens: &Tokens<'_>, start: usize) -> bool {

@@ -1,5 +1,7 @@
 //! The tokens of a text that mean something: no white space, no comments. Uses: lexer, mistake.
 
+use std::ops::Range;
+
 use crate::lexer::{self, Kind, Token};
 use crate::mistake::Mistake;
 
@@ -61,5 +63,34 @@ impl<'s> Tokens<'s> {
     /// Whether a dot is before the token, so that it is a name, even if it looks like a keyword.
     pub(crate) fn follows_dot(&self, index: usize) -> bool {
         index.checked_sub(1).is_some_and(|before| self.is(before, Kind::Dot))
+    }
+
+    /// Whether the word is a name here, even if it looks like a keyword: `t.end`, `AS end`.
+    pub(crate) fn is_name(&self, index: usize) -> bool {
+        self.follows_dot(index) || index.checked_sub(1).is_some_and(|before| self.is_word(before, "AS"))
+    }
+
+    /// The name a token spells, as PostgreSQL keeps it: in lower case, unless quoted.
+    ///
+    /// Escapes of `U&"…"` are left as they are: nobody writes the names that are looked for with them.
+    pub(crate) fn name(&self, index: usize) -> Option<String> {
+        let text = self.text(index);
+        match self.kind(index)? {
+            Kind::Word => Some(text.to_ascii_lowercase()),
+            Kind::QuotedName => {
+                let quoted = text.trim_start_matches(['u', 'U', '&']);
+                Some(quoted[1..quoted.len() - 1].replace("\"\"", "\""))
+            }
+            _ => None,
+        }
+    }
+
+    /// A mistake that covers these tokens, as far as they are there.
+    pub(crate) fn mistake(&self, place: Range<usize>, message: String) -> Mistake {
+        let tokens = self.found.get(place.start..place.end.min(self.found.len())).unwrap_or_default();
+        match (tokens.first(), tokens.last()) {
+            (Some(first), Some(last)) => Mistake::new(first.start, last.end - first.start, message),
+            _ => Mistake::new(0, 0, message),
+        }
     }
 }

@@ -5,6 +5,7 @@ mod askers;
 mod authentication;
 mod catalogue;
 mod closing;
+mod declared;
 mod errands;
 mod framing;
 mod hooks;

@@ -39,6 +39,16 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let constants = constants(&signature.ident, &written.text, Some(&options.sql));
     let follow = follow(&options.sql);
     let about = about(&signature.ident);
+    let shape = match result::row(&signature.output) {
+        Some(row) => {
+            let row = lifetimes::erased(row);
+            quote! {{
+                use ::maypole::__private::ValueShape as _;
+                ::maypole::__private::Shaped::<#row>::SHAPE
+            }}
+        }
+        None => quote!(::maypole::__private::ResultShape::NONE),
+    };
     quote! {
         #(#attributes)*
         #documentation
@@ -73,7 +83,11 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
 
         #(#conditions)*
         ::maypole::__private::inventory::submit! {
-            ::maypole::__private::Registered(#ident::declared)
+            ::maypole::__private::Registered {
+                declared: #ident::declared,
+                database: #ident::database,
+                shape: #shape,
+            }
         }
     }
 }
@@ -132,16 +146,6 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
         None => quote!(::core::option::Option::None),
     };
     let not_null = &options.not_null;
-    let result = match result::row(&signature.output) {
-        Some(row) => {
-            let row = lifetimes::erased(row);
-            quote! {{
-                use ::maypole::__private::ValueShape as _;
-                ::maypole::__private::Shaped::<#row>::SHAPE
-            }}
-        }
-        None => quote!(::maypole::__private::ResultShape::NONE),
-    };
     quote! {
         ::maypole::__private::Declared {
             name: #name,
@@ -158,8 +162,6 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
             columns: #columns,
             session: #session,
             not_null: &[#(#not_null),*],
-            database: #ident::database,
-            result: #result,
         }
     }
 }
