@@ -12,8 +12,7 @@
     unused_results,
     rust_2018_idioms,
     clippy::all,
-    clippy::pedantic,
-    clippy::nursery
+    clippy::pedantic
 )]
 #![forbid(non_camel_case_types, unused_imports)]
 // What is declared here is called as far as it says something.
@@ -67,6 +66,9 @@ fn nothing() -> Query<()>;
 fn named_lifetimes<'a, 'b>(name: &'a str, ids: &'b [i32], country: Cow<'a, str>) -> Query<i32>
 where
     'b: 'a;
+
+#[select(DB, "SELECT id FROM customers WHERE name = :name AND id = ANY(:ids) AND country = :country")]
+fn bounded_lifetimes<'a, 'b: 'a>(name: &'a str, ids: &'b [i32], country: &str) -> Query<i32>;
 
 #[select(DB, "SELECT id FROM customers WHERE name = :name AND id = ANY(:ids)")]
 fn of_a_named_lifetime<'a>(name: &'a str, ids: Vec<i32>) -> Query<'a, i32>;
@@ -255,7 +257,7 @@ fn a_query_can_be_declared_in_a_function() {
     let _ = |local: &Local| local.id;
     drop(local(1));
     assert_eq!(local::SQL, "SELECT id FROM customers WHERE id = :id");
-    assert!(std::ptr::eq(local::database(), &LOCAL));
+    assert!(std::ptr::eq(local::database(), &raw const LOCAL));
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn constants(ident: &Ident, sql: &str, source: Option<&Source>) -> TokenStream {
     let name = ident.unraw().to_string();
     let (file, line) = match source {
         Some(Source::File(path)) => (quote!(#path), 1),
-        Some(Source::Inline(literal)) => (quote!(::core::file!()), line(literal)),
+        Some(Source::Inline(literal)) => place(literal),
         None => (quote!(::core::file!()), 1),
     };
     quote! {
@@ -228,12 +228,15 @@ fn follow(source: &Source) -> Option<TokenStream> {
     })
 }
 
-fn line(literal: &LitStr) -> u32 {
-    // Outside of the compiler, in tests, there are no lines.
-    if !proc_macro::is_available() {
-        return 1;
-    }
-    u32::try_from(literal.span().unwrap().line()).unwrap_or(1)
+/// The file of a literal, as `file!()` there would be, and its line.
+fn place(literal: &LitStr) -> (TokenStream, u32) {
+    // Outside of the compiler, in tests and editors, there are no places.
+    let span = proc_macro::is_available().then(|| literal.span().unwrap());
+    let file = match span.map(|span| span.file()) {
+        Some(file) if !file.is_empty() => quote!(#file),
+        _ => quote!(::core::file!()),
+    };
+    (file, span.and_then(|span| u32::try_from(span.line()).ok()).unwrap_or(1))
 }
 
 /// Whether each line of the text is a line of the program: an escape may hold or hide a line feed.
