@@ -437,9 +437,20 @@ fn what_needs_a_session_is_refused_without_one() {
     ] {
         assert_eq!(error.outcome(), Outcome::NotSent);
         assert!(
-            error.to_string().contains(what) && error.to_string().contains(".on(&connection)"),
+            error.to_string().contains(what) && error.to_string().contains(".on(&conn)"),
             "{error}"
         );
+    }
+    let ad_hoc = [
+        ("SET search_path = nowhere", ".on(&conn)"),
+        ("SELECT pg_advisory_lock(1)", ".on(&conn)"),
+        ("SET LOCAL statement_timeout = 0", ".on(&tx)"),
+    ];
+    for (sql, where_) in ad_hoc {
+        let error = test.db.query(sql, ()).run().expect_err(sql);
+        assert!(error.to_string().contains(where_), "{error}");
+        let streamed = test.db.query(sql, ()).iter::<Row>().next().expect("an item").expect_err(sql);
+        assert!(streamed.to_string().contains(where_), "{streamed}");
     }
     assert_eq!(test.pool.stats().opened, 0, "nothing was asked of the server");
     let lease = test.pool.connection().expect("lent");
