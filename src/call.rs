@@ -94,7 +94,9 @@ impl<'q> Call<'q> {
 
     /// Runs it and streams the rows.
     pub(crate) fn stream<T: FromRow>(self, ask: &Ask<'_>) -> Rows<'q, T> {
-        let rows = self.hold(ask).and_then(|holder| Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)()));
+        let rows = self
+            .hold(ask)
+            .and_then(|holder| Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)()));
         rows.unwrap_or_else(|error| Rows::failed(explain(error, ask)))
     }
 
