@@ -32,7 +32,7 @@ pub struct Declared {
     pub select: bool,
     /// Whether it may return columns.
     pub columns: bool,
-    /// What of it needs a session of its own.
+    /// Why it can't run on whatever connection is free, if it can't.
     pub session: Option<&'static str>,
     /// Columns that are never NULL whatever the catalogue says.
     pub not_null: &'static [&'static str],

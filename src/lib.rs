@@ -91,6 +91,7 @@ mod registry;
 mod render;
 mod row;
 mod rows;
+mod script;
 mod secret;
 mod serde_rows;
 mod settings;

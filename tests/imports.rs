@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "rows",
     "call",
     "query",
+    "script",
     "sql",
     "transaction",
     "embedded",

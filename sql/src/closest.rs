@@ -21,9 +21,7 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|known| (distance(&word, &known.to_lowercase().chars().collect::<Vec<_>>()), known))
         // A word of which nothing is left is not a spelling of it.
-        .filter(|(distance, known)| {
-            *distance <= limit && *distance < known.chars().count().min(word.len().max(1))
-        })
+        .filter(|(distance, known)| *distance <= limit && *distance < known.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }

@@ -1,5 +1,5 @@
 //! What a statement needs to be run on: any session, one of its own, or a transaction.
-//! Uses: functions, lexer, mistake, structure, tokens.
+//! Uses: functions, lexer, mistake, structure.
 
 use crate::functions::{Effect, effect};
 use crate::lexer::Kind;

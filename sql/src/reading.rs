@@ -1,4 +1,4 @@
-//! Whether a statement reads and does nothing else. Uses: functions, lexer, mistake, structure, tokens.
+//! Whether a statement reads and does nothing else. Uses: functions, mistake, structure.
 
 use crate::functions::{Effect, effect};
 use crate::mistake::Mistake;

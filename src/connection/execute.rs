@@ -166,7 +166,7 @@ impl Connection {
         };
         if let Err(error) = check(&reply) {
             self.end_bare(portal);
-            return Err(match stale(&error) {
+            return Err(match stale(&error, &reply) {
                 None => Failure::Final(error),
                 Some(which) => {
                     self.link.forget(plan, which);
@@ -436,11 +436,13 @@ fn failure(reply: &Reply, kind: impl FnOnce(Error) -> Failure) -> Failure {
     }
 }
 
-/// Whether the result has a column whose type has no binary form.
+/// Whether the result has a column whose type has no binary form, or whose parts have none.
 fn is_without_binary_form(error: &Error) -> bool {
-    error
-        .db_error()
-        .is_some_and(|error| error.code() == "42883" && error.routine() == Some("getTypeBinaryOutputInfo"))
+    error.db_error().is_some_and(|error| {
+        let routines =
+            ["getTypeBinaryOutputInfo", "array_send", "get_range_io_data", "get_multirange_io_data"];
+        error.code() == "42883" && error.routine().is_some_and(|routine| routines.contains(&routine))
+    })
 }
 
 /// A statement that the server may know and that nobody remembers: closed with the next one that is introduced. In a guard,

@@ -134,18 +134,6 @@ impl Connection {
         self.link.status() != Status::Idle
     }
 
-    /// Runs several statements, separated by semicolons, in one round trip and atomically: PostgreSQL wraps them into
-    /// one transaction unless they contain their own BEGIN and COMMIT. Results are thrown away.
-    ///
-    /// Never put values into the text: there is no escaping here. Use [`query`](Connection::query) with parameters.
-    ///
-    /// # Errors
-    ///
-    /// If a statement fails (then none has had an effect), the connection is lost, or the time limit passes.
-    pub fn script(&self, text: &str) -> Result<()> {
-        self.simple(text).map(|_| ())
-    }
-
     /// Runs statements by the simple protocol; the last command tag.
     pub(crate) fn simple(&self, text: &str) -> Result<String> {
         self.refuse_while_streaming()?;
@@ -257,15 +245,19 @@ pub(crate) enum Stale {
     Plan,
 }
 
-/// What a failure says of the statement: 26000; 0A000, and only from this routine (the code alone is too wide); or a type
-/// in it is gone.
-pub(crate) fn stale(error: &Error) -> Option<Stale> {
+/// What a failure says of the statement that a session had parsed before.
+pub(crate) fn stale(error: &Error, reply: &Reply) -> Option<Stale> {
     let error = error.db_error()?;
+    let bound = || Messages::new(&reply.bytes).any(|(tag, _)| tag == b'2');
     match error.code() {
         "26000" => Some(Stale::Session),
+        // Only from this routine: the code alone is too wide.
         "0A000" if error.routine() == Some("RevalidateCachedQuery") => Some(Stale::Plan),
         // A type it mentions was dropped. Messages of internal errors are not translated.
         "XX000" if error.message().starts_with("cache lookup failed") => Some(Stale::Plan),
+        // A table has changed, and with the types of its first day the statement makes no sense any more. That comes out when
+        // it is bound: nothing was executed.
+        code if code.starts_with("42") && code != "42501" && !bound() => Some(Stale::Plan),
         _ => None,
     }
 }

@@ -110,7 +110,7 @@ impl Inner {
             let stale = match described {
                 // What was asked for by the types of another day may be refused today.
                 Described::Refused if error.sqlstate() != Some("25P02") => Some(Stale::Plan),
-                _ => stale(&error),
+                _ => stale(&error, &reply),
             };
             let Some(stale) = stale else { return Err(error) };
             link.forget(plan, stale);

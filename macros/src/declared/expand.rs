@@ -143,7 +143,10 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
     let select = *attr == Attr::Select;
     let columns = sent.nature.columns;
     let session = match &sent.nature.session {
-        Some((what, _)) => quote!(::core::option::Option::Some(#what)),
+        Some((_, why)) => {
+            let why = &why.message;
+            quote!(::core::option::Option::Some(#why))
+        }
         None => quote!(::core::option::Option::None),
     };
     let not_null = &options.not_null;
