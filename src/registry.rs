@@ -15,7 +15,7 @@ pub struct Registered {
     /// Where it runs.
     pub database: fn() -> &'static Database,
     /// What its rows become.
-    pub shape: ResultShape,
+    pub shape: fn() -> ResultShape,
 }
 
 inventory::collect!(Registered);
@@ -29,24 +29,59 @@ impl ResultShape {
     pub const NONE: ResultShape = ResultShape(None);
 }
 
-/// Asks what the rows of a `Query<T>` become: `Shaped::<T>::SHAPE`. An associated constant of its own answers for types that
-/// are [`FromRow`]; for those that are only values the one of [`ValueShape`] is found.
+/// Asks what the rows of a `Query<T>` become: `Shaped::<T>::shape`. A function of its own answers for types that are
+/// [`FromRow`]; for those that are only values the one of [`ValueShape`] is found.
 #[derive(Debug)]
 pub struct Shaped<T>(PhantomData<T>);
 
 impl<T: FromRow> Shaped<T> {
     /// What its rows become.
-    pub const SHAPE: ResultShape = ResultShape(Some(|columns| T::plan(columns).map(drop)));
+    pub fn shape() -> ResultShape {
+        ResultShape(Some(|columns| T::plan(columns).map(drop)))
+    }
 }
 
-/// For types that are values and no rows.
+/// For types that are values and no rows. That all other types have it too, and only its function asks for more, makes
+/// the compiler say what is wrong with them.
 pub trait ValueShape {
+    /// What was asked for.
+    type Row;
+
     /// What its rows become.
-    const SHAPE: ResultShape;
+    fn shape() -> ResultShape
+    where
+        Self::Row: Value;
 }
 
-impl<T: FromValue> ValueShape for Shaped<T> {
-    const SHAPE: ResultShape = ResultShape(Some(T::check));
+impl<T> ValueShape for Shaped<T> {
+    type Row = T;
+
+    fn shape() -> ResultShape
+    where
+        T: Value,
+    {
+        ResultShape(Some(T::fits))
+    }
+}
+
+/// What can be the one value of a row. A trait of its own, for the sake of its message.
+#[diagnostic::on_unimplemented(
+    message = "a row can't be turned into `{Self}`",
+    note = "a row becomes a struct with `#[derive(FromRow)]`, a tuple of 1 to 12 values, one value, or a `maypole::Row`"
+)]
+pub trait Value: Sized {
+    /// Whether the columns are one of a type that fits.
+    ///
+    /// # Errors
+    ///
+    /// If they are not.
+    fn fits(columns: &Columns) -> Result<()>;
+}
+
+impl<T: FromValue> Value for T {
+    fn fits(columns: &Columns) -> Result<()> {
+        T::check(columns)
+    }
 }
 
 /// All that are declared for this database. Databases of the same setting share a pool, and their queries.

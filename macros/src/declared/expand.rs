@@ -98,14 +98,14 @@ fn value(argument: Argument<'_>) -> TokenStream {
     quote_spanned!(first=> ::maypole::__private::argument::<#type_>#value)
 }
 
-/// What a row becomes, as a value.
+/// What a row becomes, as a function that tells it.
 fn shape(signature: &Signature) -> TokenStream {
     let Some(row) = result::row(&signature.output) else {
-        return quote!(::maypole::__private::ResultShape::NONE);
+        return quote!(|| ::maypole::__private::ResultShape::NONE);
     };
     let row = lifetimes::erased(row);
     // A type that can't be a row is reported where it is written.
-    let shape = quote_spanned!(row.span()=> ::maypole::__private::Shaped::<#row>::SHAPE);
+    let shape = quote_spanned!(row.span()=> ::maypole::__private::Shaped::<#row>::shape);
     quote! {{
         use ::maypole::__private::ValueShape as _;
         #shape
