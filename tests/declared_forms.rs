@@ -76,6 +76,9 @@ fn of_a_named_lifetime<'a>(name: &'a str, ids: Vec<i32>) -> Query<'a, i32>;
 #[select(DB, "SELECT id FROM customers WHERE name = ANY(:names) AND country = :country")]
 fn elided_lifetimes(names: &[&str], country: Cow<'_, str>) -> Query<'_, i32>;
 
+#[select(DB, "SELECT id FROM customers WHERE name = :name")]
+fn a_hidden_lifetime(name: Option<Cow<str>>) -> Query<i32>;
+
 #[select(DB, "SELECT id FROM customers WHERE name = :q")]
 fn of_the_same_name_as_ours<'q>(q: &'q str) -> maypole::Query<Row>;
 

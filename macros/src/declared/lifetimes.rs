@@ -91,10 +91,28 @@ impl VisitMut for Name<'_> {
         }
     }
 
+    fn visit_path_segment_mut(&mut self, segment: &mut PathSegment) {
+        self.elided |= uncover(segment, self.lifetime);
+        visit_mut::visit_path_segment_mut(self, segment);
+    }
+
     // Lifetimes of functions are bound in there.
     fn visit_type_bare_fn_mut(&mut self, _: &mut TypeBareFn) {}
 
     fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut ParenthesizedGenericArguments) {}
+}
+
+/// Whether the segment is `Cow<str>`, which hides its lifetime; it has got this one. Of other types nobody can see here
+/// whether they have lifetimes.
+fn uncover(segment: &mut PathSegment, lifetime: &Lifetime) -> bool {
+    if segment.ident == "Cow"
+        && let PathArguments::AngleBracketed(written) = &mut segment.arguments
+        && let Some(GenericArgument::Type(_)) = written.args.first()
+    {
+        written.args.insert(0, GenericArgument::Lifetime(lifetime.clone()));
+        return true;
+    }
+    false
 }
 
 /// The type with a lifetime of the whole program where it names none.
@@ -119,6 +137,11 @@ impl VisitMut for Erase {
         if lifetime.ident != "static" {
             *lifetime = Lifetime::new("'_", lifetime.span());
         }
+    }
+
+    fn visit_path_segment_mut(&mut self, segment: &mut PathSegment) {
+        uncover(segment, &Lifetime::new("'_", Span::call_site()));
+        visit_mut::visit_path_segment_mut(self, segment);
     }
 
     fn visit_type_bare_fn_mut(&mut self, _: &mut TypeBareFn) {}
@@ -155,6 +178,7 @@ mod tests {
             ("fn f(a: i32) -> m::Query<(i32, A)>", "fn f<'q>(a: i32) -> m::Query<'q, (i32, A)>"),
             ("fn f(a: Option<&[&str]>) -> Query<'_>", "fn f<'q>(a: Option<&'q [&'q str]>) -> Query<'q>"),
             ("fn f(a: Cow<'_, str>) -> Query<'_, A>", "fn f<'q>(a: Cow<'q, str>) -> Query<'q, A>"),
+            ("fn f(a: Option<Cow<str>>) -> Query", "fn f<'q>(a: Option<Cow<'q, str>>) -> Query<'q>"),
             ("fn f<'q>(a: &'q str) -> Query", "fn f<'q_, 'q>(a: &'q str) -> Query<'q_> where 'q: 'q_"),
             (
                 "fn f<'a, 'b: 'a>(a: &'b str) -> Query",
