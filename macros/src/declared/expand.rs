@@ -39,23 +39,17 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let constants = constants(&signature.ident, &written.text, Some(&options.sql));
     let follow = follow(&options.sql);
     let about = about(&signature.ident);
-    let shape = match result::row(&signature.output) {
-        Some(row) => {
-            let row = lifetimes::erased(row);
-            quote! {{
-                use ::maypole::__private::ValueShape as _;
-                ::maypole::__private::Shaped::<#row>::SHAPE
-            }}
-        }
-        None => quote!(::maypole::__private::ResultShape::NONE),
+    let call = quote_spanned! {signature.ident.span()=>
+        ::maypole::__private::query(#ident::database(), #ident::declared(), (#(#values,)*))
     };
+    let shape = shape(signature);
     quote! {
         #(#attributes)*
         #documentation
         #inline
         #many
         #visibility #named {
-            ::maypole::__private::query(#ident::database(), #ident::declared(), (#(#values,)*))
+            #call
         }
 
         #(#conditions)*
@@ -92,23 +86,30 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     }
 }
 
-/// The value of an argument. A type that can't be a parameter is reported where it is written. All of this code stands
-/// at that place, as the compiler omits what is wrong for the same reason at the same place.
+/// The value of an argument. A type that can't be a parameter is reported where it is written: all of this code stands
+/// at that place, as the compiler leaves out what is wrong for the same reason at the same place.
 fn value(argument: Argument<'_>) -> TokenStream {
-    let type_: TokenStream = lifetimes::erased(argument.type_)
-        .into_token_stream()
-        .into_iter()
-        .map(|mut token| {
-            token.set_span(token.span().resolved_at(Span::call_site()));
-            token
-        })
-        .collect();
-    let mut spans = type_.clone().into_iter().map(|token| token.span());
-    let first = spans.next().unwrap_or_else(Span::call_site);
-    let last = spans.last().unwrap_or(first);
+    let type_ = lifetimes::erased(argument.type_).into_token_stream();
+    let mut places = type_.clone().into_iter().map(|token| token.span());
+    let first = places.next().unwrap_or_else(Span::call_site);
+    let last = places.last().unwrap_or(first);
     let ident = argument.ident;
     let value = quote_spanned!(last=> (#ident));
     quote_spanned!(first=> ::maypole::__private::argument::<#type_>#value)
+}
+
+/// What a row becomes, as a value.
+fn shape(signature: &Signature) -> TokenStream {
+    let Some(row) = result::row(&signature.output) else {
+        return quote!(::maypole::__private::ResultShape::NONE);
+    };
+    let row = lifetimes::erased(row);
+    // A type that can't be a row is reported where it is written.
+    let shape = quote_spanned!(row.span()=> ::maypole::__private::Shaped::<#row>::SHAPE);
+    quote! {{
+        use ::maypole::__private::ValueShape as _;
+        #shape
+    }}
 }
 
 /// What is known of the query, as a value.
