@@ -157,7 +157,10 @@ impl<'a> Finder<'a> {
 
     /// Whether the column's name is this one behind all prefixes.
     fn is_called(&self, position: usize, name: &str) -> bool {
-        self.columns.get(position).and_then(|column| self.behind_prefixes(column)) == Some(name)
+        self.columns.get(position).is_some_and(|column| {
+            // Most columns are ruled out by their ends alone.
+            column.name().ends_with(name) && self.behind_prefixes(column) == Some(name)
+        })
     }
 
     fn behind_prefixes<'n>(&self, column: &'n Column) -> Option<&'n str> {
