@@ -63,10 +63,10 @@ impl<'q> Call<'q> {
         let mut plan = None;
         let answer = self.answer(ask, &mut |statement| {
             returns_rows(statement)?;
-            plan = Some(T::plan(&statement.columns)?);
+            plan = statement.map::<T>()?;
             Ok(())
         });
-        let read = |answer: Answer| match &plan {
+        let read = |answer: Answer| match plan.as_ref().or_else(|| answer.statement().mapping::<T>()) {
             Some(plan) => read(&answer, plan),
             None => Err(Error::usage("the result was not looked at")),
         };

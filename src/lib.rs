@@ -41,7 +41,7 @@
 //! * [`Tx`]: a transaction under way.
 //! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
 //! * [`Connection`]: one session with the server.
-//! * [`FromRow`], [`FromValue`], [`Row`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
+//! * [`FromRow`], [`FromValue`], [`Row`], [`Serde`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
 //! * [`Config`]: where a server is and who we are there.
 //! * [`Error`]: what went wrong, and what is known of the effects.
 //! * [`spawn`]: starts a coroutine with a stack that suits maypole.
@@ -57,6 +57,10 @@
 //! # Features
 //!
 //! * `embedded`: the throw-away server. Off by default; on in this package's own examples and tests.
+//! * `derive`: the derives of [`FromSql`] and [`ToSql`] for enums, composites and domains. Their code names
+//!   `::postgres_types`, so that crate has to be among the program's dependencies too.
+//! * `with-chrono-0_4`, `with-uuid-1` and the others of postgres-types under the same names, and `array-impls`: types of
+//!   other crates as parameters, as fields, and as rows of one column. `with-serde_json-1` is always on.
 
 #![warn(unreachable_pub)]
 
@@ -130,7 +134,7 @@ pub mod __private {
         Argument, Bindable, Certain, Declared, Kind, KindOf, OpenKind, Slot, argument,
     };
     pub use crate::derived::{
-        Field, Finder, Flatten, Readable, are_null, field, json_field, nested, or_default, outline, plan,
+        Field, Finder, Flatten, Plan, Readable, field, json_field, nested, or_default, outline, own, plan,
         read,
     };
     pub use crate::outline::Place;

@@ -109,6 +109,10 @@ fn with_attributes(picture: &[u8], name: Box<str>) -> Query<i32>;
 #[cfg(any())]
 fn not_there(id: MissingType) -> Query<MissingType>;
 
+#[select(DB, "SELECT id FROM customers WHERE country = :country")]
+#[doc(hidden)]
+fn country(country: &str) -> Query<i32>;
+
 mod inner {
     use maypole::{Query, select};
 
@@ -147,6 +151,7 @@ fn calling_only_builds_a_query() {
     drop(elided_lifetimes(&["a"], Cow::Owned("b".into())));
     drop(of_many_arguments(1, 2, 3, 4, 5, 6, 7, 8, None));
     drop(by_macro(None));
+    drop(country("Portugal"));
     drop(inner::by_name("a"));
     #[allow(deprecated)]
     drop(with_attributes(b"a", "b".into()));

@@ -402,7 +402,7 @@ impl Connection {
             Ok(if in_text { Column::in_text(field.name, type_) } else { Column::new(field.name, type_) })
         });
         let columns = Arc::new(Columns::new(columns.collect::<Result<_>>()?));
-        Ok(Statement { params, columns, returns_rows })
+        Ok(Statement::new(params, columns, returns_rows))
     }
 
     /// The type with this OID. The server's own word on its catalogue is taken only in built-in types, or it could send us

@@ -78,7 +78,7 @@ impl Plan {
         // A type that is left open travels as text, and needs no other.
         let params = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::TEXT)).collect();
         let columns = Arc::new(Columns::new(Vec::new()));
-        let statement = Arc::new(Statement { params, columns, returns_rows: false });
+        let statement = Arc::new(Statement::new(params, columns, false));
         Plan { number, name, sql, types, statement, session: None }
     }
 

@@ -39,6 +39,7 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let constants = constants(&signature.ident, &written.text, Some(&options.sql));
     let follow = follow(&options.sql);
     let about = about(&signature.ident);
+    let hidden = attributes.iter().find(|attribute| is_hidden(attribute));
     let call = quote_spanned! {signature.ident.span()=>
         ::maypole::__private::query(#ident::database(), #ident::declared(), (#(#values,)*))
     };
@@ -54,6 +55,7 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
 
         #(#conditions)*
         #[doc = #about]
+        #hidden
         #visibility struct #ident {}
 
         #(#conditions)*
@@ -180,6 +182,11 @@ fn ours(ident: &Ident) -> Ident {
 /// Conditions on the function go for all that belongs to it.
 fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+}
+
+/// Whether it is `#[doc(hidden)]`.
+fn is_hidden(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("doc") && attribute.parse_args::<Ident>().is_ok_and(|word| word == "hidden")
 }
 
 fn about(ident: &Ident) -> String {

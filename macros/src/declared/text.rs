@@ -94,7 +94,7 @@ impl Written {
         };
         let Some(first) = statements.first() else {
             let why =
-                if self.text.trim().is_empty() { "the SQL is empty" } else { "there is no SQL but comments" };
+                if self.text.trim().is_empty() { "the SQL is empty" } else { "there is no statement in the SQL" };
             return Err(vec![Error::new(self.span, self.located(0, why))]);
         };
         let mut mistakes = Vec::new();
