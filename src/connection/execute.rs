@@ -201,7 +201,6 @@ impl Connection {
         let bytes = self.encode(request, &asked.plan, &asked.plan.statement, portal)?;
         let (_, reply) = self.send(&asked.plan, bytes, portal, deadline)?;
         if self.link.introduced(&asked.plan, &reply) == Introduced::Refused {
-            asked.adopted();
             self.end_bare(portal);
             return Err(failure(&reply, Failure::Final));
         }
@@ -293,10 +292,7 @@ impl Connection {
     fn question(&self, asked: &Plan, deadline: Deadline) -> Result<Arc<Statement>> {
         let (_, claim) = self.link.submit_for(asked, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
         let reply = self.wait(claim)?;
-        if let Err(error) = check(&reply) {
-            self.link.introduced(asked, &reply);
-            return Err(error);
-        }
+        check(&reply)?;
         Ok(Arc::new(self.describe(&reply, |oid| self.resolve(oid, deadline))?))
     }
 
@@ -458,7 +454,7 @@ impl Orphan<'_> {
         Orphan { link, plan, armed: true }
     }
 
-    /// Somebody remembers it, or it is not there.
+    /// Somebody remembers it.
     fn adopted(mut self) {
         self.armed = false;
     }

@@ -137,11 +137,6 @@ impl Statements {
         }
     }
 
-    /// The server refused to parse it.
-    pub(crate) fn miss(&mut self, number: usize) {
-        self.met.remove(&number);
-    }
-
     /// The session has forgotten what it had parsed.
     pub(crate) fn forget_all(&mut self) {
         self.met.clear();
