@@ -109,6 +109,10 @@ fn with_attributes(picture: &[u8], name: Box<str>) -> Query<i32>;
 #[cfg(any())]
 fn not_there(id: MissingType) -> Query<MissingType>;
 
+#[select(DB, "SELECT :no")]
+#[cfg(any())]
+fn not_there_and_wrong() -> Query<i32>;
+
 #[select(DB, "SELECT id FROM customers WHERE country = :country")]
 #[doc(hidden)]
 fn country(country: &str) -> Query<i32>;

@@ -25,7 +25,7 @@ unsafe fn dangerous(id: i32) -> Query<i32>;
 extern "C" fn foreign(id: i32) -> Query<i32>;
 
 #[select(DB, "SELECT :id")]
-extern "C" fn with_any_arguments(id: i32, ...) -> Query<i32>;
+extern "C" fn with_any_arguments(id: i32, _: ...) -> Query<i32>;
 
 #[select(DB, "SELECT :id")]
 fn changing(mut id: i32) -> Query<i32>;

@@ -53,7 +53,10 @@ fn qualifiers(signature: &Signature, mistakes: &mut Vec<Error>) {
         mistakes.push(Error::new_spanned(async_, why));
     }
     if let Some(const_) = &signature.constness {
-        mistakes.push(Error::new_spanned(const_, "leave out const: a declared query is built when the program runs"));
+        mistakes.push(Error::new_spanned(
+            const_,
+            "leave out const: a declared query is built when the program runs",
+        ));
     }
     if let Some(unsafe_) = &signature.unsafety {
         mistakes.push(Error::new_spanned(unsafe_, "leave out unsafe: a declared query is safe to call"));
@@ -62,7 +65,10 @@ fn qualifiers(signature: &Signature, mistakes: &mut Vec<Error>) {
         mistakes.push(Error::new_spanned(abi, "leave out extern: a declared query is a function of Rust"));
     }
     if let Some(variadic) = &signature.variadic {
-        mistakes.push(Error::new_spanned(variadic, "a declared query names all its arguments: for a list, take a slice"));
+        mistakes.push(Error::new_spanned(
+            variadic,
+            "a declared query names all its arguments: for a list, take a slice",
+        ));
     }
 }
 

@@ -120,7 +120,7 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
     let signature = &function.signature;
     let ident = ours(&signature.ident);
     let name = signature.ident.unraw().to_string();
-    let (source, text) = (&written.text, &sent.text);
+    let text = &sent.text;
     let in_file = written.file.is_some();
     let lines_match = in_file || lines_match(&options.sql);
     let edits = sent.edits.iter().map(|(sent, source)| quote!((#sent, #source)));
@@ -159,7 +159,7 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
             line: #ident::LINE,
             lines_match: #lines_match,
             in_file: #in_file,
-            source: #source,
+            source: #ident::SQL,
             text: #text,
             edits: &[#(#edits),*],
             arguments: &[#(#arguments),*],
@@ -258,10 +258,14 @@ fn lines_match(source: &Source) -> bool {
 /// The errors, and beside them a function, so that mistakes are reported once and not again wherever it is called. It
 /// is never run: the program does not compile.
 pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenStream {
-    let errors: TokenStream = mistakes.iter().map(Error::to_compile_error).collect();
     let Function { attributes, visibility, signature, .. } = function;
+    let conditions = conditions(attributes);
     let attributes = attributes.iter().filter(|attribute| !check::is_declaration(attribute));
-    let conditions = conditions(&function.attributes);
+    let error = |mistake: &Error| {
+        let error = mistake.to_compile_error();
+        quote!(#(#conditions)* #error)
+    };
+    let errors: TokenStream = mistakes.iter().map(error).collect();
     let signature = plain(signature);
     if matches!(&signature.output, ReturnType::Type(_, type_) if types::impl_trait(type_).is_some()) {
         return errors;

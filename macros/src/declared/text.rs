@@ -93,8 +93,11 @@ impl Written {
             Err(mistake) => return Err(vec![self.error(&mistake)]),
         };
         let Some(first) = statements.first() else {
-            let why =
-                if self.text.trim().is_empty() { "the SQL is empty" } else { "there is no statement in the SQL" };
+            let why = if self.text.trim().is_empty() {
+                "the SQL is empty"
+            } else {
+                "there is no statement in the SQL"
+            };
             return Err(vec![Error::new(self.span, self.located(0, why))]);
         };
         let mut mistakes = Vec::new();
