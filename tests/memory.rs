@@ -131,7 +131,9 @@ fn an_idle_connection_holds_no_more_than_16_kib_and_shrinks_again() {
     measure("a reply that nobody waited for", &|lease| {
         let limit = Duration::from_millis(1);
         let slow = "SELECT repeat('x', 4000000) FROM pg_sleep(0.02)";
-        assert!(lease.query(slow, ()).timeout(limit).run().expect_err("too slow").is_timeout());
+        assert!(
+            lease.query(slow, ()).timeout(limit).rows::<maypole::Row>().expect_err("too slow").is_timeout()
+        );
     });
     // Replies that fill the reading buffer to the last byte, at each of its sizes, and some that do not. Around the
     // text are 36 bytes of messages.
@@ -264,7 +266,9 @@ fn a_declared_query_allocates_nothing_but_its_parameters_more_than_the_same_call
     };
     let (by_hand, declared) = (per_call(&by_hand), per_call(&declared));
     let (by_hand_without, declared_without) = (per_call(&by_hand_without), per_call(&declared_without));
-    println!("by hand {by_hand}, declared {declared}; without parameters {by_hand_without} and {declared_without}");
+    println!(
+        "by hand {by_hand}, declared {declared}; without parameters {by_hand_without} and {declared_without}"
+    );
     // Other threads (the keeper, the harness) allocate now and then.
     assert!(declared < by_hand + 1.1, "one box for the parameters: {declared} and {by_hand}");
     assert!(declared_without < by_hand_without + 0.1, "none: {declared_without} and {by_hand_without}");
