@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use postgres_types::{Oid, Type};
 
 use super::link::{Introduced, Known};
-use super::plan::{Plan, Source};
+use super::plan::{Plan, Plans, Source};
 use super::statement::Statement;
 use super::{Answer, Connection, Link, Stale, check, stale};
 use crate::columns::{Column, Columns};
@@ -42,6 +42,16 @@ impl Request<'_> {
     /// Whether it may be done twice.
     fn is_select(&self) -> bool {
         self.source.declared().is_some_and(|declared| declared.select)
+    }
+
+    /// The server could not send a column in binary, which nobody knew: the plan is asked for anew. Whether that may be at
+    /// once: the statement has run, so only if it reads.
+    pub(crate) fn lacks_text(&self, error: &Error, plans: &Plans, plan: &Plan) -> bool {
+        if !is_without_binary_form(error) {
+            return false;
+        }
+        plans.retire(self.source, plan);
+        self.source.only_reads()
     }
 }
 
@@ -139,8 +149,10 @@ impl Connection {
         fit: Fit<'_>,
     ) -> Result<(Arc<Statement>, Reply), Failure> {
         let mut met = self.link.met(plan);
-        if met.is_none() && portal.bare && !request.is_select() {
-            // If it were otherwise here than planned, its types could not be asked for while the portal is open.
+        // If it were otherwise here than planned, its types could not be asked for while the portal is open, and its
+        // columns would come in the formats of others.
+        let alone = portal.bare && !request.is_select() || plan.statement.columns.has_text();
+        if met.is_none() && alone {
             met = Some(self.introduce(request.source, plan, deadline)?);
         }
         let statement = met.flatten().unwrap_or_else(|| plan.statement.clone());
@@ -161,12 +173,15 @@ impl Connection {
                     self.end_bare(portal);
                     return Err(self.refused(request.source, plan, &reply));
                 }
-                Introduced::Otherwise => Some(self.told_otherwise(plan, &reply, portal, deadline)?),
+                Introduced::Otherwise => Some(self.told_otherwise(request, plan, &reply, portal, deadline)?),
             },
         };
         if let Err(error) = check(&reply) {
             self.end_bare(portal);
             return Err(match stale(&error, &reply) {
+                None if request.lacks_text(&error, &self.link.knowledge.plans, plan) => {
+                    Failure::Outdated(error)
+                }
                 None => Failure::Final(error),
                 Some(which) => {
                     self.link.forget(plan, which);
@@ -177,15 +192,11 @@ impl Connection {
                 }
             });
         }
-        match own {
-            None => Ok((plan.statement.clone(), reply)),
-            Some(own) => {
-                if !Arc::ptr_eq(&own, &statement) {
-                    fit(&own).inspect_err(|_| self.end_bare(portal))?;
-                }
-                Ok((own, reply))
-            }
+        let told = own.unwrap_or_else(|| plan.statement.clone());
+        if !Arc::ptr_eq(&told, &statement) {
+            fit(&told).inspect_err(|_| self.end_bare(portal))?;
         }
+        Ok((told, reply))
     }
 
     /// Runs what the server has not been asked about, in one exchange with the question.
@@ -225,7 +236,7 @@ impl Connection {
                     self.plan(request.source, deadline)?;
                     return Err(Failure::Outdated(error));
                 }
-                return Err(Failure::Final(error));
+                return Err(Failure::Final(error.with_outcome(Outcome::Done)));
             }
         };
         let plan = plans.learn(request.source, &asked.plan, statement.clone());
@@ -299,6 +310,7 @@ impl Connection {
     /// This session was told something else about a plan than others.
     fn told_otherwise(
         &self,
+        request: Request<'_>,
         plan: &Plan,
         reply: &Reply,
         portal: Portal<'_>,
@@ -318,13 +330,16 @@ impl Connection {
             Err(error) => {
                 self.end_bare(portal);
                 Err(match check(reply) {
+                    Err(failed) if request.lacks_text(&failed, &self.link.knowledge.plans, plan) => {
+                        Failure::Outdated(failed)
+                    }
                     Err(failed) => Failure::Final(failed),
                     // Introduced alone next time: that is no reason to execute anything twice but a select.
                     Ok(()) if portal.bare => {
                         self.link.forget(plan, Stale::Plan);
                         Failure::Outdated(error)
                     }
-                    Ok(()) => Failure::Final(error),
+                    Ok(()) => Failure::Final(error.with_outcome(Outcome::Done)),
                 })
             }
         }

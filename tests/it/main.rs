@@ -10,6 +10,7 @@ mod errands;
 mod framing;
 mod hooks;
 mod hostile;
+mod introductions;
 mod kit;
 mod limits;
 mod parameters;
