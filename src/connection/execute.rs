@@ -218,7 +218,7 @@ impl Connection {
         let failed = check(&reply).err();
         let described = if failed.is_some() || portal.bare {
             // Nothing can be asked now: in a failed transaction, or while a portal is open without one.
-            self.describe(&reply, |oid| self.link.knowledge.types.known(oid).ok_or_else(Error::no_results))
+            self.describe(&reply, |oid| self.known(oid))
         } else {
             self.describe(&reply, |oid| self.resolve(oid, deadline))
         };
@@ -317,32 +317,31 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<Arc<Statement>, Failure> {
         let own = if portal.bare || reply.end != End::Complete {
-            self.describe(reply, |oid| self.link.knowledge.types.known(oid).ok_or_else(Error::no_results))
+            self.describe(reply, |oid| self.known(oid))
         } else {
             self.describe(reply, |oid| self.resolve(oid, deadline))
         };
-        match own {
+        let error = match own {
             Ok(own) => {
                 let own = Arc::new(own);
                 self.link.meet(plan, Some(own.clone()));
-                Ok(own)
+                return Ok(own);
             }
-            Err(error) => {
-                self.end_bare(portal);
-                Err(match check(reply) {
-                    Err(failed) if request.lacks_text(&failed, &self.link.knowledge.plans, plan) => {
-                        Failure::Outdated(failed)
-                    }
-                    Err(failed) => Failure::Final(failed),
-                    // Introduced alone next time: that is no reason to execute anything twice but a select.
-                    Ok(()) if portal.bare => {
-                        self.link.forget(plan, Stale::Plan);
-                        Failure::Outdated(error)
-                    }
-                    Ok(()) => Failure::Final(error.with_outcome(Outcome::Done)),
-                })
+            Err(error) => error,
+        };
+        self.end_bare(portal);
+        Err(match check(reply) {
+            Err(failed) if request.lacks_text(&failed, &self.link.knowledge.plans, plan) => {
+                Failure::Outdated(failed)
             }
-        }
+            Err(failed) => Failure::Final(failed),
+            Ok(()) if portal.bare && request.source.only_reads() => {
+                let own = self.describe(reply, |oid| self.resolve(oid, deadline))?;
+                self.link.meet(plan, Some(Arc::new(own)));
+                Failure::Outdated(error)
+            }
+            Ok(()) => Failure::Final(error.with_outcome(Outcome::Done)),
+        })
     }
 
     /// Bind and Execute. User code encodes values here: no lock is held.
@@ -431,6 +430,12 @@ impl Connection {
         }
         let _resolved = Resolved(&self.resolving);
         self.link.knowledge.types.resolve(self, oid, deadline)
+    }
+
+    /// The type with this OID, if nothing can be asked now.
+    fn known(&self, oid: Oid) -> Result<Type> {
+        let known = self.link.knowledge.types.known(oid);
+        known.ok_or_else(|| Error::shape(format!("the type with the OID {oid} is not known yet")))
     }
 
     /// What a reply to an errand describes, when the session was told something else about the plan than others.
