@@ -136,6 +136,11 @@ impl Columns {
         self.0.len()
     }
 
+    /// Whether one comes in text format.
+    pub(crate) fn has_text(&self) -> bool {
+        self.iter().any(|column| column.wire != column.type_)
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use postgres_types::{Oid, Type};
 
 use super::link::{Introduced, Known};
-use super::plan::{Plan, Source};
+use super::plan::{Plan, Plans, Source};
 use super::statement::Statement;
 use super::{Answer, Connection, Link, Stale, check, stale};
 use crate::columns::{Column, Columns};
@@ -42,6 +42,16 @@ impl Request<'_> {
     /// Whether it may be done twice.
     fn is_select(&self) -> bool {
         self.source.declared().is_some_and(|declared| declared.select)
+    }
+
+    /// The server could not send a column in binary, which nobody knew: the plan is asked for anew. Whether that may be at
+    /// once: the statement has run, so only if it reads.
+    pub(crate) fn lacks_text(&self, error: &Error, plans: &Plans, plan: &Plan) -> bool {
+        if !is_without_binary_form(error) {
+            return false;
+        }
+        plans.retire(self.source, plan);
+        self.source.only_reads()
     }
 }
 
@@ -139,8 +149,10 @@ impl Connection {
         fit: Fit<'_>,
     ) -> Result<(Arc<Statement>, Reply), Failure> {
         let mut met = self.link.met(plan);
-        if met.is_none() && portal.bare && !request.is_select() {
-            // If it were otherwise here than planned, its types could not be asked for while the portal is open.
+        // If it were otherwise here than planned, its types could not be asked for while the portal is open, and its
+        // columns would come in the formats of others.
+        let alone = portal.bare && !request.is_select() || plan.statement.columns.has_text();
+        if met.is_none() && alone {
             met = Some(self.introduce(request.source, plan, deadline)?);
         }
         let statement = met.flatten().unwrap_or_else(|| plan.statement.clone());
@@ -161,14 +173,15 @@ impl Connection {
                     self.end_bare(portal);
                     return Err(self.refused(request.source, plan, &reply));
                 }
-                Introduced::Otherwise => {
-                    Some(self.told_otherwise(request.source, plan, &reply, portal, deadline)?)
-                }
+                Introduced::Otherwise => Some(self.told_otherwise(request, plan, &reply, portal, deadline)?),
             },
         };
         if let Err(error) = check(&reply) {
             self.end_bare(portal);
             return Err(match stale(&error, &reply) {
+                None if request.lacks_text(&error, &self.link.knowledge.plans, plan) => {
+                    Failure::Outdated(error)
+                }
                 None => Failure::Final(error),
                 Some(which) => {
                     self.link.forget(plan, which);
@@ -179,15 +192,11 @@ impl Connection {
                 }
             });
         }
-        match own {
-            None => Ok((plan.statement.clone(), reply)),
-            Some(own) => {
-                if !Arc::ptr_eq(&own, &statement) {
-                    fit(&own).inspect_err(|_| self.end_bare(portal))?;
-                }
-                Ok((own, reply))
-            }
+        let told = own.unwrap_or_else(|| plan.statement.clone());
+        if !Arc::ptr_eq(&told, &statement) {
+            fit(&told).inspect_err(|_| self.end_bare(portal))?;
         }
+        Ok((told, reply))
     }
 
     /// Runs what the server has not been asked about, in one exchange with the question.
@@ -209,7 +218,7 @@ impl Connection {
         let failed = check(&reply).err();
         let described = if failed.is_some() || portal.bare {
             // Nothing can be asked now: in a failed transaction, or while a portal is open without one.
-            self.describe(&reply, |oid| self.link.knowledge.types.known(oid).ok_or_else(Error::no_results))
+            self.describe(&reply, |oid| self.known(oid))
         } else {
             self.describe(&reply, |oid| self.resolve(oid, deadline))
         };
@@ -227,7 +236,7 @@ impl Connection {
                     self.plan(request.source, deadline)?;
                     return Err(Failure::Outdated(error));
                 }
-                return Err(Failure::Final(error));
+                return Err(Failure::Final(error.with_outcome(Outcome::Done)));
             }
         };
         let plan = plans.learn(request.source, &asked.plan, statement.clone());
@@ -301,37 +310,38 @@ impl Connection {
     /// This session was told something else about a plan than others.
     fn told_otherwise(
         &self,
-        source: Source<'_>,
-        plan: &Arc<Plan>,
+        request: Request<'_>,
+        plan: &Plan,
         reply: &Reply,
         portal: Portal<'_>,
         deadline: Deadline,
     ) -> Result<Arc<Statement>, Failure> {
         let own = if portal.bare || reply.end != End::Complete {
-            self.describe(reply, |oid| self.link.knowledge.types.known(oid).ok_or_else(Error::no_results))
+            self.describe(reply, |oid| self.known(oid))
         } else {
             self.describe(reply, |oid| self.resolve(oid, deadline))
         };
-        match own {
+        let error = match own {
             Ok(own) => {
                 let own = Arc::new(own);
                 self.link.meet(plan, Some(own.clone()));
-                Ok(own)
+                return Ok(own);
             }
-            Err(error) => {
-                self.end_bare(portal);
-                Err(match check(reply) {
-                    Err(failed) => Failure::Final(failed),
-                    // Its types could not be asked for while the portal was open. It is a select: it may be run again.
-                    Ok(()) if portal.bare => {
-                        self.link.forget(plan, Stale::Plan);
-                        self.introduce(source, plan, deadline)?;
-                        Failure::Outdated(error)
-                    }
-                    Ok(()) => Failure::Final(error),
-                })
+            Err(error) => error,
+        };
+        self.end_bare(portal);
+        Err(match check(reply) {
+            Err(failed) if request.lacks_text(&failed, &self.link.knowledge.plans, plan) => {
+                Failure::Outdated(failed)
             }
-        }
+            Err(failed) => Failure::Final(failed),
+            Ok(()) if portal.bare && request.source.only_reads() => {
+                let own = self.describe(reply, |oid| self.resolve(oid, deadline))?;
+                self.link.meet(plan, Some(Arc::new(own)));
+                Failure::Outdated(error)
+            }
+            Ok(()) => Failure::Final(error.with_outcome(Outcome::Done)),
+        })
     }
 
     /// Bind and Execute. User code encodes values here: no lock is held.
@@ -420,6 +430,12 @@ impl Connection {
         }
         let _resolved = Resolved(&self.resolving);
         self.link.knowledge.types.resolve(self, oid, deadline)
+    }
+
+    /// The type with this OID, if nothing can be asked now.
+    fn known(&self, oid: Oid) -> Result<Type> {
+        let known = self.link.knowledge.types.known(oid);
+        known.ok_or_else(|| Error::shape(format!("the type with the OID {oid} is not known yet")))
     }
 
     /// What a reply to an errand describes, when the session was told something else about the plan than others.

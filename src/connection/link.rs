@@ -112,7 +112,7 @@ pub(crate) enum Introduced {
     AsPlanned,
     /// It was parsed, and has other parameters or columns here.
     Otherwise,
-    /// It was not parsed: nothing was executed.
+    /// It was not parsed, or not described to the end: nothing was executed.
     Refused,
 }
 
@@ -331,9 +331,12 @@ impl Link {
     /// What came of an introduction. If it was parsed and is what the plan says, the session knows it from now on, whatever
     /// became of the rest.
     pub(crate) fn introduced(&self, plan: &Plan, reply: &Reply) -> Introduced {
-        let parsed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'1');
-        if !parsed {
-            // Not forgotten: it may be there from an introduction that nobody waited for.
+        // Both, and in this order: the front of a reply is missing if nobody waited for it when it came.
+        let mut messages = Messages::new(&reply.bytes);
+        let described =
+            messages.any(|(tag, _)| tag == b'1') && messages.any(|(tag, _)| matches!(tag, b'T' | b'n'));
+        if !described {
+            // Not forgotten: it may be there, from this introduction or from one that nobody waited for.
             return Introduced::Refused;
         }
         if !plan.is_described_by(&reply.bytes) {

@@ -245,19 +245,21 @@ pub(crate) enum Stale {
     Plan,
 }
 
-/// What a failure says of the statement that a session had parsed before.
+/// What a failure says of the statement that a session had parsed before. Only if nothing was executed: a function may
+/// raise any code, and what has run is not run again.
 pub(crate) fn stale(error: &Error, reply: &Reply) -> Option<Stale> {
     let error = error.db_error()?;
-    let bound = || Messages::new(&reply.bytes).any(|(tag, _)| tag == b'2');
+    if Messages::new(&reply.bytes).any(|(tag, _)| tag == b'2') {
+        return None;
+    }
     match error.code() {
         "26000" => Some(Stale::Session),
         // Only from this routine: the code alone is too wide.
         "0A000" if error.routine() == Some("RevalidateCachedQuery") => Some(Stale::Plan),
         // A type it mentions was dropped. Messages of internal errors are not translated.
         "XX000" if error.message().starts_with("cache lookup failed") => Some(Stale::Plan),
-        // A table has changed, and with the types of its first day the statement makes no sense any more. That comes out when
-        // it is bound: nothing was executed.
-        code if code.starts_with("42") && code != "42501" && !bound() => Some(Stale::Plan),
+        // A table has changed, and with the types of its first day the statement makes no sense any more.
+        code if code.starts_with("42") && code != "42501" => Some(Stale::Plan),
         _ => None,
     }
 }

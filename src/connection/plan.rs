@@ -45,6 +45,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Whether it is a SELECT or the like.
+    pub(super) fn only_reads(self) -> bool {
+        match self {
+            Source::Text(text) => maypole_sql::nature(text).select.is_none(),
+            Source::Declared(declared) => declared.select,
+        }
+    }
+
     pub(crate) fn declared(self) -> Option<&'static Declared> {
         match self {
             Source::Text(_) => None,

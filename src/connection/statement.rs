@@ -101,7 +101,13 @@ impl Statements {
                 }
                 // Nobody saw what became of it. To close a statement that is not there is no error.
                 Some(_) => closes.push(plan.name.clone()),
-                None => self.make_room(),
+                None => {
+                    self.make_room();
+                    // It was forgotten, and is met again before its turn to be closed.
+                    if let Some(at) = self.to_close.iter().position(|name| *name == plan.name) {
+                        closes.push(self.to_close.swap_remove(at));
+                    }
+                }
             }
             self.met.insert(plan.number, Met { used: self.uses, parsed: false, own: None });
         }
@@ -137,9 +143,12 @@ impl Statements {
         }
     }
 
-    /// The session has forgotten what it had parsed.
+    /// The session has forgotten what it had parsed, or some of it.
     pub(crate) fn forget_all(&mut self) {
-        self.met.clear();
+        for met in self.met.values_mut() {
+            met.parsed = false;
+            met.own = None;
+        }
     }
 
     /// Names that an exchange would have closed that was never sent.
@@ -192,6 +201,24 @@ mod tests {
         }
         assert_eq!(closes(&mut statements, 4), ["q1", "q2"]);
         assert_eq!(closes(&mut statements, 5), ["q3"]);
+    }
+
+    #[test]
+    fn what_may_still_be_there_is_closed_before_it_is_parsed_again() {
+        let mut statements = Statements::new(8);
+        for number in 1..=5 {
+            closes(&mut statements, number);
+        }
+        for number in 1..=4 {
+            statements.forget(number);
+        }
+        assert!(
+            closes(&mut statements, 4).contains(&"q4".to_owned()),
+            "although others were forgotten before"
+        );
+        // Others may have been parsed again before somebody hears that the session had forgotten them.
+        statements.forget_all();
+        assert!(closes(&mut statements, 5).contains(&"q5".to_owned()));
     }
 
     #[test]

@@ -73,6 +73,10 @@ impl Inner {
             this.knowledge.plans.retire(request.source, &plan);
             return Ok(None);
         }
+        if plan.statement.columns.has_text() {
+            // Whether that is so on a session is found out before it is run there.
+            return Ok(None);
+        }
         let mut bytes = BytesMut::with_capacity(USUAL);
         let mut encoder = Encoder::new(&mut bytes, this.config.get_max_message_size());
         let Statement { params, columns, .. } = &*plan.statement;
@@ -112,7 +116,10 @@ impl Inner {
                 Described::Refused if error.sqlstate() != Some("25P02") => Some(Stale::Plan),
                 _ => stale(&error, &reply),
             };
-            let Some(stale) = stale else { return Err(error) };
+            let Some(stale) = stale else {
+                let again = request.lacks_text(&error, &this.knowledge.plans, plan);
+                return if again { Ok(None) } else { Err(error) };
+            };
             link.forget(plan, stale);
             if stale == Stale::Plan {
                 this.knowledge.plans.retire(request.source, plan);
@@ -126,7 +133,8 @@ impl Inner {
                 // The connection that answered is somebody else's by now; the catalogue is the same for all.
                 let lease = Inner::acquire(this, this.options.acquire_timeout)
                     .map_err(|error| error.with_outcome(error::Outcome::Done))?;
-                lease.describe_answer(&reply, Deadline::after(query_limit))?
+                let described = lease.describe_answer(&reply, Deadline::after(query_limit));
+                described.map_err(|error| error.with_outcome(error::Outcome::Done))?
             }
         };
         if !Arc::ptr_eq(&statement, &plan.statement) {

@@ -125,7 +125,7 @@ impl<'b> Encoder<'b> {
                 }
                 buffer[formats + 2 * at..formats + 2 * at + 2].copy_from_slice(&format.to_be_bytes());
             }
-            if columns.iter().any(|column| !is_binary(column)) {
+            if columns.has_text() {
                 buffer.put_u16(number(columns.len())?);
                 columns.iter().for_each(|column| buffer.put_i16(i16::from(is_binary(column))));
             } else {
