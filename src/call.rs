@@ -168,7 +168,7 @@ pub(crate) fn explain(error: Error, ask: &Ask<'_>) -> Error {
 }
 
 /// What the library knows better than the server.
-fn help(error: &Error, source: Source<'_>) -> Option<String> {
+pub(crate) fn help(error: &Error, source: Source<'_>) -> Option<String> {
     let error = error.db_error()?;
     match error.code() {
         // "could not determine data type of parameter $1"

@@ -38,6 +38,7 @@
 //! * [`Database`]: a database by the name of its setting; queries and transactions start here.
 //! * [`Sql`]: a query that has not run yet; its terminals (`unique`, `optional`, `first`, `rows`, `value`, `flat`, `run`,
 //!   `each`, iteration) run it. [`Rows`]: a result that streams in bounded memory.
+//! * [`Report`]: what [`Database::check`] says of the declared queries.
 //! * [`Tx`]: a transaction under way.
 //! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
 //! * [`Connection`]: one session with the server.
@@ -62,6 +63,7 @@
 
 mod application;
 mod call;
+mod check;
 mod columns;
 mod config;
 mod connection;
@@ -99,6 +101,7 @@ mod sqlstate;
 mod suggest;
 mod transaction;
 
+pub use check::Report;
 pub use columns::{Column, Columns};
 pub use config::{Config, SslMode};
 pub use connection::Connection;

@@ -1,5 +1,6 @@
-//! Every declared query of the program. Uses: columns, database, declared, error, from_row.
+//! Every declared query of the program. Uses: columns, database, declared, error, from_row, outline.
 
+use std::any::type_name;
 use std::marker::PhantomData;
 
 use crate::columns::Columns;
@@ -7,6 +8,7 @@ use crate::database::Database;
 use crate::declared::Declared;
 use crate::error::Result;
 use crate::from_row::{FromRow, FromValue};
+use crate::outline::Place;
 
 /// A declared query, as its declaration registers it.
 pub struct Registered {
@@ -22,7 +24,18 @@ inventory::collect!(Registered);
 
 /// What the rows of a declared query become.
 #[derive(Clone, Copy)]
-pub struct ResultShape(pub(crate) Option<fn(&Columns) -> Result<()>>);
+pub struct ResultShape(pub(crate) Option<Shape>);
+
+/// A type that rows become.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// Its name, with paths.
+    pub(crate) rust: fn() -> &'static str,
+    /// Whether the columns fit.
+    pub(crate) check: fn(&Columns) -> Result<()>,
+    /// What it expects of each column.
+    pub(crate) outline: fn(&Columns) -> Vec<Place>,
+}
 
 impl ResultShape {
     /// The statement returns no rows.
@@ -36,7 +49,11 @@ pub struct Shaped<T>(PhantomData<T>);
 
 impl<T: FromRow> Shaped<T> {
     /// What its rows become.
-    pub const SHAPE: ResultShape = ResultShape(Some(|columns| T::plan(columns).map(drop)));
+    pub const SHAPE: ResultShape = ResultShape(Some(Shape {
+        rust: type_name::<T>,
+        check: |columns| T::plan(columns).map(drop),
+        outline: T::outline,
+    }));
 }
 
 /// For types that are values and no rows.
@@ -46,11 +63,11 @@ pub trait ValueShape {
 }
 
 impl<T: FromValue> ValueShape for Shaped<T> {
-    const SHAPE: ResultShape = ResultShape(Some(T::check));
+    const SHAPE: ResultShape =
+        ResultShape(Some(Shape { rust: type_name::<T>, check: T::check, outline: T::outline }));
 }
 
 /// All that are declared for this database. Databases of the same setting share a pool, and their queries.
-#[allow(dead_code, reason = "the check against the schema reads it")]
 pub(crate) fn of(database: &Database) -> impl Iterator<Item = &'static Registered> {
     let name = database.setting();
     inventory::iter::<Registered>

@@ -41,6 +41,7 @@ const ORDER: &[&str] = &[
     "application",
     "database",
     "registry",
+    "check",
     "fuzzing",
 ];
 
