@@ -36,7 +36,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let pool = DB.configure(move |pool| pool.limit(options.connections))?;
     create_tables()?;
-    let before = total()?;
+    let before = total().value()?;
 
     let start = Instant::now();
     let tally = Arc::new(Tally::default());
@@ -51,7 +51,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let panics = workers.into_iter().map(maypole::JoinHandle::join).filter(Result::is_err).count();
     let seconds = start.elapsed().as_secs_f64();
 
-    let after = total()?;
+    let after = total().value()?;
     let stats = pool.stats();
     let (lookups, transfers) = (tally.lookups.load(Relaxed), tally.transfers.load(Relaxed));
     let (wrong, errors) = (tally.wrong_answers.load(Relaxed), tally.errors.load(Relaxed));
@@ -91,7 +91,7 @@ fn work(tally: &Tally, number: u64) {
     while !tally.stop.load(Relaxed) {
         let outcome = (0..9).try_for_each(|_| {
             let id = random.below(CUSTOMERS) + 1;
-            let customer = get_customer(id)?;
+            let customer = get_customer(id).unique()?;
             tally.lookups.fetch_add(1, Relaxed);
             if customer.id != id || customer.name != format!("customer {id}") {
                 tally.wrong_answers.fetch_add(1, Relaxed);

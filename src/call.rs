@@ -63,10 +63,10 @@ impl<'q> Call<'q> {
         let mut plan = None;
         let answer = self.answer(ask, &mut |statement| {
             returns_rows(statement)?;
-            plan = Some(T::plan(&statement.columns)?);
+            plan = statement.map::<T>()?;
             Ok(())
         });
-        let read = |answer: Answer| match &plan {
+        let read = |answer: Answer| match plan.as_ref().or_else(|| answer.statement().mapping::<T>()) {
             Some(plan) => read(&answer, plan),
             None => Err(Error::usage("the result was not looked at")),
         };
@@ -95,15 +95,18 @@ impl<'q> Call<'q> {
     /// Runs it and streams the rows.
     pub(crate) fn stream<T: FromRow>(self, ask: &Ask<'_>) -> Rows<'q, T> {
         let rows = self
-            .check_session(ask)
-            .and_then(|()| self.hold())
+            .hold(ask)
             .and_then(|holder| Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)()));
         rows.unwrap_or_else(|error| Rows::failed(explain(error, ask)))
     }
 
-    fn hold(self) -> Result<Holder<'q>> {
+    fn hold(self, ask: &Ask<'_>) -> Result<Holder<'q>> {
         match self.runner {
-            Runner::Lender(lender) => Ok(Holder::Lease(lender.pool()?.connection()?)),
+            Runner::Lender(lender) => {
+                let pool = lender.pool()?;
+                pool.admit(ask.request)?;
+                Ok(Holder::Lease(pool.connection()?))
+            }
             Runner::Connection(connection) => Ok(Holder::Connection(connection)),
         }
     }
@@ -112,7 +115,6 @@ impl<'q> Call<'q> {
         match self.runner {
             // The connection is free for the next before anything is decoded.
             Runner::Lender(lender) => {
-                self.check_session(ask)?;
                 let pool = lender.pool()?;
                 pool.run(ask.request, self.timeout.unwrap_or(pool.query_timeout()), fit)
             }
@@ -121,18 +123,6 @@ impl<'q> Call<'q> {
                 let answer = connection.run(ask.request, Deadline::after(limit), fit);
                 answer.map_err(|error| error.limited_to(limit))
             }
-        }
-    }
-
-    /// What a statement leaves behind in its session, the next borrower would find.
-    fn check_session(self, ask: &Ask<'_>) -> Result<()> {
-        match (self.runner, ask.request.source) {
-            (Runner::Lender(_), Source::Declared(Declared { name, session: Some(what), .. })) => {
-                Err(Error::usage(format!(
-                    "{what} needs a session of its own: borrow a connection and write {name}(…).on(&connection)"
-                )))
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -151,7 +151,7 @@ fn ask(connection: &Connection, query: &Registered) -> Result<Parsed, Unparsed> 
     };
     let statement = &described.statement;
     let mut findings = parameters::findings(declared, &statement.params);
-    let compared = columns::compare(declared, query.shape.0, &statement.columns, statement.returns_rows);
+    let compared = columns::compare(declared, (query.shape)().0, &statement.columns, statement.returns_rows);
     findings.extend(compared.findings);
     Ok(Parsed { declared, described, findings, not_null: compared.not_null })
 }

@@ -1,7 +1,8 @@
-//! A database by the name of its setting. Uses: application, call, connection, declared, error, params, pool, query, sql, transaction.
+//! A database by the name of its setting. Uses: application, call, connection, declared, error, params, pool, query, script, sql, transaction.
 
 use std::fmt;
 use std::panic::Location;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use crate::application::{self, Source};
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::params::Params;
 use crate::pool::{Pool, PoolBuilder};
 use crate::query::{Query, executors};
+use crate::script::Script;
 use crate::sql::Sql;
 use crate::transaction::Tx;
 
@@ -89,13 +91,36 @@ impl Database {
         Sql::new(Runner::Lender(self), sql, params, Location::caller())
     }
 
-    /// Runs several statements, separated by semicolons, in one round trip and atomically. Results are thrown away.
+    /// Runs several statements, separated by semicolons, in one round trip and atomically: PostgreSQL wraps them into
+    /// one transaction unless they contain their own BEGIN and COMMIT. Results are thrown away.
+    ///
+    /// Never put values into the text: there is no escaping here. Use [`query`](Database::query) with parameters.
     ///
     /// # Errors
     ///
     /// If a statement fails (then none has had an effect), the connection is lost, or the time limit passes.
+    #[track_caller]
     pub fn script(&self, text: &str) -> Result<()> {
-        self.pool()?.connection()?.script(text)
+        let script = Script::here(text, Location::caller());
+        script.run(&*self.pool()?.connection()?)
+    }
+
+    /// Runs the statements in a file, as [`script`](Database::script) does; an error shows the file's own line and column.
+    ///
+    /// ```no_run
+    /// # static DB: maypole::Database = maypole::Database::named("database");
+    /// # fn main() -> maypole::Result<()> {
+    /// DB.script_file("sql/schema.sql")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, and as for `script`.
+    pub fn script_file(&self, path: impl AsRef<Path>) -> Result<()> {
+        let script = Script::read(path.as_ref())?;
+        script.run(&*self.pool()?.connection()?)
     }
 
     /// Runs a function inside a transaction on a connection that is lent for it: COMMIT if it returns `Ok`, else ROLLBACK.

@@ -32,7 +32,7 @@ pub struct Declared {
     pub select: bool,
     /// Whether it may return columns.
     pub columns: bool,
-    /// What of it needs a session of its own.
+    /// Why it can't run on whatever connection is free, if it can't.
     pub session: Option<&'static str>,
     /// Columns that are never NULL whatever the catalogue says.
     pub not_null: &'static [&'static str],
@@ -177,6 +177,34 @@ certain! {
     i64 => Kind::Typed(20), u32 => Kind::Typed(26), f32 => Kind::Typed(700), f64 => Kind::Typed(701),
     [u8] => Kind::Typed(17), Vec<u8> => Kind::Typed(17),
     str => Kind::Text, String => Kind::Text, Box<str> => Kind::Text, Cow<'_, str> => Kind::Text,
+}
+
+/// For each feature of postgres-types, the types of other crates that leave no doubt.
+macro_rules! foreign {
+    ($($feature:literal: $($type:ty => $kind:expr),+;)*) => { $( $(
+        #[cfg(feature = $feature)]
+        impl Certain for $type {
+            const KIND: Kind = $kind;
+        }
+    )+ )* };
+}
+
+foreign! {
+    "with-chrono-0_4": chrono_04::NaiveDate => Kind::Typed(1082), chrono_04::NaiveTime => Kind::Typed(1083),
+        chrono_04::NaiveDateTime => Kind::Typed(1114), chrono_04::DateTime<chrono_04::Utc> => Kind::Typed(1184),
+        chrono_04::DateTime<chrono_04::Local> => Kind::Typed(1184),
+        chrono_04::DateTime<chrono_04::FixedOffset> => Kind::Typed(1184);
+    "with-jiff-0_1": jiff_01::civil::Date => Kind::Typed(1082), jiff_01::civil::Time => Kind::Typed(1083),
+        jiff_01::civil::DateTime => Kind::Typed(1114), jiff_01::Timestamp => Kind::Typed(1184);
+    "with-jiff-0_2": jiff_02::civil::Date => Kind::Typed(1082), jiff_02::civil::Time => Kind::Typed(1083),
+        jiff_02::civil::DateTime => Kind::Typed(1114), jiff_02::Timestamp => Kind::Typed(1184);
+    "with-smol_str-01": smol_str_01::SmolStr => Kind::Text;
+    "with-time-0_2": time_02::Date => Kind::Typed(1082), time_02::Time => Kind::Typed(1083),
+        time_02::PrimitiveDateTime => Kind::Typed(1114), time_02::OffsetDateTime => Kind::Typed(1184);
+    "with-time-0_3": time_03::Date => Kind::Typed(1082), time_03::Time => Kind::Typed(1083),
+        time_03::PrimitiveDateTime => Kind::Typed(1114), time_03::OffsetDateTime => Kind::Typed(1184);
+    "with-uuid-0_8": uuid_08::Uuid => Kind::Typed(2950);
+    "with-uuid-1": uuid_1::Uuid => Kind::Typed(2950);
 }
 
 impl<T: Certain + ?Sized> Certain for &T {

@@ -6,6 +6,7 @@ use std::any::type_name;
 
 use postgres_types::FromSqlOwned;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use crate::columns::{Column, Columns};
 use crate::error::{Error, Result};
@@ -59,6 +60,12 @@ impl<T: FromSqlOwned + 'static> Readable for T {
     }
 }
 
+/// The positions of the columns of a struct and of all that is flattened into it, in the order they are looked for.
+///
+/// One type for all structs, because an associated type that names a flattened struct must not be more visible than that
+/// struct. It allocates for structs of many columns only.
+pub struct Plan(SmallVec<[u16; 28]>);
+
 /// A struct that takes some columns of a row, with what it is made of.
 ///
 /// `FromRow` of a derived struct is this, with all columns of the result to itself. A flattened struct shares them.
@@ -71,39 +78,34 @@ pub trait Flatten: Sized + 'static {
     const NAME: &'static str;
     /// Whether columns without a field are ignored.
     const LAX: bool;
-    /// The positions of its columns.
-    type Plan: Send + Sync + 'static;
+    /// How many positions it has in a plan.
+    const COLUMNS: usize;
 
-    /// Finds the column of each field. What is wrong is noted in the finder; the plan is of no use then.
-    fn find(finder: &mut Finder<'_>) -> Self::Plan;
+    /// Finds the column of each field of its own, then those of the flattened fields. What is wrong is noted in the
+    /// finder.
+    fn find(finder: &mut Finder<'_>);
 
-    /// Reads the values.
+    /// Reads the values; the plan begins with its positions.
     ///
     /// # Errors
     ///
     /// If a value can't be read.
-    fn read(plan: &Self::Plan, row: &RowRef<'_>) -> Result<Self>;
-
-    /// Whether all its columns are NULL.
-    fn is_null(plan: &Self::Plan, row: &RowRef<'_>) -> bool;
+    fn read(plan: &[u16], row: &RowRef<'_>) -> Result<Self>;
 }
 
 impl<T: Flatten> Flatten for Option<T> {
     const NAME: &'static str = T::NAME;
     const LAX: bool = T::LAX;
-    type Plan = T::Plan;
+    const COLUMNS: usize = T::COLUMNS;
 
-    fn find(finder: &mut Finder<'_>) -> T::Plan {
-        finder.optional::<T>()
+    fn find(finder: &mut Finder<'_>) {
+        finder.optional::<T>();
     }
 
     #[inline]
-    fn read(plan: &T::Plan, row: &RowRef<'_>) -> Result<Option<T>> {
-        if T::is_null(plan, row) { Ok(None) } else { T::read(plan, row).map(Some) }
-    }
-
-    fn is_null(plan: &T::Plan, row: &RowRef<'_>) -> bool {
-        T::is_null(plan, row)
+    fn read(plan: &[u16], row: &RowRef<'_>) -> Result<Option<T>> {
+        let is_null = |position: &u16| row.get_raw(usize::from(*position)).is_none();
+        if plan.iter().all(is_null) { Ok(None) } else { T::read(plan, row).map(Some) }
     }
 }
 
@@ -153,12 +155,12 @@ impl Field {
 /// # Errors
 ///
 /// One error that tells all that does not fit.
-pub fn plan<T: Flatten>(columns: &Columns) -> Result<T::Plan> {
+pub fn plan<T: Flatten>(columns: &Columns) -> Result<Plan> {
     // The first time nothing is written down: that everything fits is the rule.
     let mut finder = Finder::new::<T>(columns, None);
-    let plan = T::find(&mut finder);
+    T::find(&mut finder);
     if finder.fits() {
-        return Ok(plan);
+        return Ok(finder.plan());
     }
     let mut finder = Finder::new::<T>(columns, Some(Vec::new()));
     T::find(&mut finder);
@@ -178,8 +180,23 @@ pub fn outline<T: Flatten>(columns: &Columns) -> Vec<Place> {
 ///
 /// If a value can't be read; the error names the struct, the field and the column.
 #[inline]
-pub fn read<T: Flatten>(plan: &T::Plan, row: &RowRef<'_>) -> Result<T> {
-    T::read(plan, row).map_err(|error| error.inside(T::NAME, "."))
+pub fn read<T: Flatten>(plan: &Plan, row: &RowRef<'_>) -> Result<T> {
+    T::read(&plan.0, row).map_err(|error| error.inside(T::NAME, "."))
+}
+
+/// The positions of the struct's own columns, and those of what is flattened into it.
+///
+/// # Errors
+///
+/// If the plan is that of another struct.
+#[inline]
+pub fn own<const N: usize>(plan: &[u16]) -> Result<(&[u16; N], &[u16])> {
+    plan.split_first_chunk().ok_or_else(foreign)
+}
+
+#[cold]
+fn foreign() -> Error {
+    Error::usage("the plan was made for another struct")
 }
 
 /// Reads the value of a field.
@@ -216,19 +233,16 @@ pub fn or_default<T: Default>(position: u16, read: impl FnOnce(u16) -> Result<T>
     if position == MISSING { Ok(T::default()) } else { read(position) }
 }
 
-/// Reads a flattened struct.
+/// Reads a flattened struct, whose positions are the next.
 ///
 /// # Errors
 ///
 /// If a value can't be read.
 #[inline]
-pub fn nested<T: Flatten>(name: &'static str, plan: &T::Plan, row: &RowRef<'_>) -> Result<T> {
+pub fn nested<T: Flatten>(name: &'static str, positions: &mut &[u16], row: &RowRef<'_>) -> Result<T> {
+    let (plan, rest) = positions.split_at_checked(T::COLUMNS).ok_or_else(foreign)?;
+    *positions = rest;
     T::read(plan, row).map_err(|error| error.inside(name, "."))
-}
-
-/// Whether all these columns are NULL, or missing.
-pub fn are_null(positions: &[u16], row: &RowRef<'_>) -> bool {
-    positions.iter().all(|position| row.get_raw(usize::from(*position)).is_none())
 }
 
 #[cfg(test)]

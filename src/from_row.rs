@@ -38,6 +38,7 @@ use crate::row::{Row, RowRef};
 #[diagnostic::on_unimplemented(
     message = "a row can't be turned into `{Self}`",
     note = "a row becomes a struct with `#[derive(FromRow)]`, a tuple of 1 to 12 values, one value, or a `maypole::Row`",
+    note = "a type that implements `serde::Deserialize` is read as `maypole::Serde<…>`",
     note = "for a type of your own that implements `FromSql`, write `impl maypole::Scalar for … {{}}`"
 )]
 pub trait FromRow: Sized + 'static {

@@ -4,7 +4,7 @@
 //! connections. No async, no colours.
 //!
 //! ```no_run
-//! use maypole::{Database, FromRow, Result};
+//! use maypole::{Database, FromRow, Query, Result, query, select};
 //!
 //! static DB: Database = Database::named("database"); // a setting in app.toml; opens nothing until first use
 //!
@@ -14,20 +14,22 @@
 //!     name: String,
 //! }
 //!
+//! /// The customer with this id.
+//! #[select(DB, "SELECT id, name FROM customers WHERE id = :id")]
+//! fn get_customer(id: i32) -> Query<Customer>;
+//!
+//! #[query(DB, "UPDATE accounts SET balance = balance + :amount WHERE id = :id")]
+//! fn add(id: i32, amount: i64) -> Query;
+//!
 //! fn main() -> Result<()> {
-//!     let workers: Vec<_> = (0..1000)
-//!         .map(|id| {
-//!             maypole::spawn(move || -> Result<Customer> {
-//!                 DB.query("SELECT id, name FROM customers WHERE id = $1", (id,)).unique()
-//!             })
-//!         })
-//!         .collect();
+//!     let workers: Vec<_> =
+//!         (0..1000).map(|id| maypole::spawn(move || get_customer(id).unique())).collect();
 //!     for worker in workers {
 //!         println!("{:?}", worker.join().expect("the worker did not panic")?);
 //!     }
 //!     DB.transaction(|q| {
-//!         q.query("UPDATE accounts SET balance = balance - 10 WHERE id = $1", (1,)).run()?;
-//!         q.query("UPDATE accounts SET balance = balance + 10 WHERE id = $1", (2,)).run()
+//!         add(1, -10).on(q).run()?;
+//!         add(2, 10).on(q).run()
 //!     })?;
 //!     Ok(())
 //! }
@@ -36,13 +38,15 @@
 //! # The parts, from the top down
 //!
 //! * [`Database`]: a database by the name of its setting; queries and transactions start here.
-//! * [`Sql`]: a query that has not run yet; its terminals (`unique`, `optional`, `first`, `rows`, `value`, `flat`, `run`,
-//!   `each`, iteration) run it. [`Rows`]: a result that streams in bounded memory.
+//! * [`select`](macro@select), [`query`](macro@query): declare a query once, in SQL, and call it as a function.
+//! * [`Query`]: a declared query that was called; [`Sql`]: an ad-hoc one. Both do nothing until one of their terminals
+//!   (`unique`, `optional`, `first`, `rows`, `value`, `flat`, `run`, `each`, iteration) runs them. [`Rows`]: a result that
+//!   streams in bounded memory.
 //! * [`Report`]: what [`Database::check`] says of the declared queries.
 //! * [`Tx`]: a transaction under way.
 //! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
 //! * [`Connection`]: one session with the server.
-//! * [`FromRow`], [`FromValue`], [`Row`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
+//! * [`FromRow`], [`FromValue`], [`Row`], [`Serde`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
 //! * [`Config`]: where a server is and who we are there.
 //! * [`Error`]: what went wrong, and what is known of the effects.
 //! * [`spawn`]: starts a coroutine with a stack that suits maypole.
@@ -58,6 +62,10 @@
 //! # Features
 //!
 //! * `embedded`: the throw-away server. Off by default; on in this package's own examples and tests.
+//! * `derive`: the derives of [`FromSql`] and [`ToSql`] for enums, composites and domains. Their code names
+//!   `::postgres_types`, so that crate has to be among the program's dependencies too.
+//! * `with-chrono-0_4`, `with-uuid-1` and the others of postgres-types under the same names, and `array-impls`: types of
+//!   other crates as parameters, as fields, and as rows of one column. `with-serde_json-1` is always on.
 
 #![warn(unreachable_pub)]
 
@@ -93,6 +101,7 @@ mod registry;
 mod render;
 mod row;
 mod rows;
+mod script;
 mod secret;
 mod serde_rows;
 mod settings;
@@ -132,7 +141,7 @@ pub mod __private {
         Argument, Bindable, Certain, Declared, Kind, KindOf, OpenKind, Slot, argument,
     };
     pub use crate::derived::{
-        Field, Finder, Flatten, Readable, are_null, field, json_field, nested, or_default, outline, plan,
+        Field, Finder, Flatten, Plan, Readable, field, json_field, nested, or_default, outline, own, plan,
         read,
     };
     pub use crate::outline::Place;

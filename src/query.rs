@@ -1,4 +1,4 @@
-//! A declared query that was called and has not run yet. Uses: call, connection, declared, error, from_row, params, rows.
+//! A declared query that was called and has not run yet. Uses: call, connection, declared, error, from_row, params, pool, rows.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -17,7 +17,7 @@ pub struct Registered {
     /// Where it runs.
     pub database: fn() -> &'static Database,
     /// What its rows become.
-    pub shape: ResultShape,
+    pub shape: fn() -> ResultShape,
 }
 
 inventory::collect!(Registered);
@@ -42,29 +42,70 @@ impl ResultShape {
     pub const NONE: ResultShape = ResultShape(None);
 }
 
-/// Asks what the rows of a `Query<T>` become: `Shaped::<T>::SHAPE`. An associated constant of its own answers for types that
-/// are [`FromRow`]; for those that are only values the one of [`ValueShape`] is found.
+/// Asks what the rows of a `Query<T>` become: `Shaped::<T>::shape`. A function of its own answers for types that are
+/// [`FromRow`]; for those that are only values the one of [`ValueShape`] is found.
 #[derive(Debug)]
 pub struct Shaped<T>(PhantomData<T>);
 
 impl<T: FromRow> Shaped<T> {
     /// What its rows become.
-    pub const SHAPE: ResultShape = ResultShape(Some(Shape {
-        rust: type_name::<T>,
-        check: |columns| T::plan(columns).map(drop),
-        outline: T::outline,
-    }));
+    pub fn shape() -> ResultShape {
+        ResultShape(Some(Shape {
+            rust: type_name::<T>,
+            check: |columns| T::plan(columns).map(drop),
+            outline: T::outline,
+        }))
+    }
 }
 
-/// For types that are values and no rows.
+/// For types that are values and no rows. That all other types have it too, and only its function asks for more, makes
+/// the compiler say what is wrong with them.
 pub trait ValueShape {
+    /// What was asked for.
+    type Row;
+
     /// What its rows become.
-    const SHAPE: ResultShape;
+    fn shape() -> ResultShape
+    where
+        Self::Row: Value;
 }
 
-impl<T: FromValue> ValueShape for Shaped<T> {
-    const SHAPE: ResultShape =
-        ResultShape(Some(Shape { rust: type_name::<T>, check: T::check, outline: T::outline }));
+impl<T> ValueShape for Shaped<T> {
+    type Row = T;
+
+    fn shape() -> ResultShape
+    where
+        T: Value,
+    {
+        ResultShape(Some(Shape { rust: type_name::<T>, check: T::fits, outline: T::places }))
+    }
+}
+
+/// What can be the one value of a row. A trait of its own, for the sake of its message.
+#[diagnostic::on_unimplemented(
+    message = "a row can't be turned into `{Self}`",
+    note = "a row becomes a struct with `#[derive(FromRow)]`, a tuple of 1 to 12 values, one value, or a `maypole::Row`"
+)]
+pub trait Value: Sized {
+    /// Whether the columns are one of a type that fits.
+    ///
+    /// # Errors
+    ///
+    /// If they are not.
+    fn fits(columns: &Columns) -> Result<()>;
+
+    /// What is expected of the columns.
+    fn places(columns: &Columns) -> Vec<Place>;
+}
+
+impl<T: FromValue> Value for T {
+    fn fits(columns: &Columns) -> Result<()> {
+        T::check(columns)
+    }
+
+    fn places(columns: &Columns) -> Vec<Place> {
+        T::outline(columns)
+    }
 }
 
 /// All that are declared for this database. Databases of the same setting share a pool, and their queries.

@@ -1,7 +1,8 @@
-//! All or nothing: a function whose statements take effect together. Uses: call, connection, deadline, error, params, query, sql.
+//! All or nothing: a function whose statements take effect together. Uses: call, connection, deadline, error, params, query, script, sql.
 
 use std::fmt;
 use std::panic::Location;
+use std::path::Path;
 
 use crate::call::Runner;
 use crate::connection::Connection;
@@ -9,6 +10,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
 use crate::params::Params;
 use crate::query::executors;
+use crate::script::Script;
 use crate::sql::Sql;
 
 /// A transaction under way: what a transaction function queries with.
@@ -30,8 +32,18 @@ impl Tx {
     /// # Errors
     ///
     /// If a statement fails, the connection is lost, or the time limit passes.
+    #[track_caller]
     pub fn script(&self, text: &str) -> Result<()> {
-        self.connection.script(text)
+        Script::here(text, Location::caller()).run(&self.connection)
+    }
+
+    /// Runs the statements in a file inside the transaction; an error shows the file's own line and column.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, and as for [`script`](Tx::script).
+    pub fn script_file(&self, path: impl AsRef<Path>) -> Result<()> {
+        Script::read(path.as_ref())?.run(&self.connection)
     }
 }
 

@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "rows",
     "call",
     "query",
+    "script",
     "sql",
     "transaction",
     "embedded",
@@ -191,7 +192,8 @@ fn level(module: &str) -> Option<usize> {
 fn crate_modules(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-        for (at, _) in line.match_indices("crate::") {
+        // What a macro writes with `$crate` is its user's business.
+        for (at, _) in line.match_indices("crate::").filter(|(at, _)| !line[..*at].ends_with('$')) {
             let rest = &line[at + "crate::".len()..];
             let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if !name.is_empty() && name.chars().all(|c| c.is_lowercase() || c == '_') {

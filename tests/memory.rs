@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use maypole::Lease;
+use maypole::{Database, Lease, Query, select};
 
 use support::backend::{announce, authentication_ok};
 use support::eventually::eventually;
@@ -22,11 +22,13 @@ struct Counting;
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
+static TIMES: AtomicUsize = AtomicUsize::new(0);
 
 fn count(layout: Layout, sign: isize) {
     LIVE.fetch_add(sign * layout.size().cast_signed(), Ordering::Relaxed);
     if sign > 0 {
         LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        TIMES.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -229,6 +231,45 @@ fn a_stream_holds_a_few_chunks_and_not_the_result() {
     println!("100 MB streamed in {} KiB", most / KIB);
     // Chunks of 256 rows: the one that is read, the one that comes, and the room that a buffer grows by.
     assert!(most < 3 * 1024 * KIB, "{most} bytes");
+    drop(lease);
+    test.finish();
+}
+
+static DB: Database = Database::named("memory");
+
+const SQL: &str = "SELECT $1::int4 + 1";
+
+#[select(DB, "SELECT :n::int4 + 1")]
+fn successor(n: i32) -> Query<i32>;
+
+#[select(DB, "SELECT 1")]
+fn one() -> Query<i32>;
+
+/// The whole process is counted, the driver included: both calls have the same.
+#[test]
+fn a_declared_query_allocates_nothing_but_its_parameters_more_than_the_same_call_by_hand() {
+    const CALLS: usize = 2_000;
+    let _alone = alone();
+    let test = TestPool::new(1);
+    let lease = test.pool.connection().expect("lent");
+    let by_hand = || assert_eq!(lease.query(SQL, (1,)).unique::<i32>().expect("two"), 2);
+    let declared = || assert_eq!(successor(1).on(&lease).unique().expect("two"), 2);
+    let by_hand_without = || assert_eq!(lease.query("SELECT 1", ()).unique::<i32>().expect("one"), 1);
+    let declared_without = || assert_eq!(one().on(&lease).unique().expect("one"), 1);
+    let per_call = |call: &dyn Fn()| {
+        (0..100).for_each(|_| call());
+        let before = TIMES.load(Ordering::Relaxed);
+        (0..CALLS).for_each(|_| call());
+        (TIMES.load(Ordering::Relaxed) - before) as f64 / CALLS as f64
+    };
+    let (by_hand, declared) = (per_call(&by_hand), per_call(&declared));
+    let (by_hand_without, declared_without) = (per_call(&by_hand_without), per_call(&declared_without));
+    println!(
+        "by hand {by_hand}, declared {declared}; without parameters {by_hand_without} and {declared_without}"
+    );
+    // Other threads (the keeper, the harness) allocate now and then.
+    assert!(declared < by_hand + 1.1, "one box for the parameters: {declared} and {by_hand}");
+    assert!(declared_without < by_hand_without + 0.1, "none: {declared_without} and {by_hand_without}");
     drop(lease);
     test.finish();
 }

@@ -1,6 +1,6 @@
 //! By convention all SQL of a program lives in one module.
 
-use maypole::{Database, FromRow, Result, Tx};
+use maypole::{Database, FromRow, Query, Result, query, select};
 
 /// Opens nothing until it is first used.
 pub static DB: Database = Database::named("database");
@@ -21,41 +21,41 @@ pub fn create_tables() -> Result<()> {
          CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
          CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0));",
     )?;
-    DB.query(
-        "INSERT INTO customers SELECT id, 'customer ' || id FROM generate_series(1, $1) AS id",
-        (CUSTOMERS,),
-    )
-    .run()?;
-    DB.query("INSERT INTO accounts SELECT id, 1000 FROM generate_series(1, $1) AS id", (ACCOUNTS,)).run()?;
+    fill_customers(CUSTOMERS).run()?;
+    fill_accounts(ACCOUNTS).run()?;
     DB.script("ANALYZE customers, accounts")
 }
 
-pub fn get_customer(id: i32) -> Result<Customer> {
-    DB.query("SELECT id, name FROM customers WHERE id = $1", (id,)).unique()
-}
+#[query(DB, "INSERT INTO customers SELECT id, 'customer ' || id FROM generate_series(1, :count) AS id")]
+fn fill_customers(count: i32) -> Query;
+
+#[query(DB, "INSERT INTO accounts SELECT id, 1000 FROM generate_series(1, :count) AS id")]
+fn fill_accounts(count: i32) -> Query;
+
+/// The customer with this id.
+#[select(DB, "SELECT id, name FROM customers WHERE id = :id")]
+pub fn get_customer(id: i32) -> Query<Customer>;
 
 /// The sum of all balances: no transfer may change it.
-pub fn total() -> Result<i64> {
-    DB.query("SELECT sum(balance)::bigint FROM accounts", ()).value()
-}
+#[select(DB, "SELECT sum(balance)::bigint FROM accounts")]
+pub fn total() -> Query<i64>;
+
+/// Locks two accounts, in the order of their keys, so that two transfers never wait for each other.
+#[query(DB, "SELECT id, balance FROM accounts WHERE id IN (:one, :other) ORDER BY id FOR UPDATE")]
+fn lock_accounts(one: i32, other: i32) -> Query<(i32, i64)>;
+
+#[query(DB, "UPDATE accounts SET balance = balance + :amount WHERE id = :account")]
+fn add(account: i32, amount: i64) -> Query;
 
 /// Moves money between two accounts; whether there was enough.
 pub fn transfer(from: i32, to: i32, amount: i64) -> Result<bool> {
     DB.transaction(|q| {
-        // Rows are locked in the order of their keys, so that two transfers never wait for each other.
-        let locked: Vec<(i32, i64)> = q
-            .query("SELECT id, balance FROM accounts WHERE id IN ($1, $2) ORDER BY id FOR UPDATE", (from, to))
-            .rows()?;
+        let locked = lock_accounts(from, to).on(q).rows()?;
         if !locked.iter().any(|(id, balance)| *id == from && *balance >= amount) {
             return Ok(false);
         }
-        add(q, from, -amount)?;
-        add(q, to, amount)?;
+        add(from, -amount).on(q).run()?;
+        add(to, amount).on(q).run()?;
         Ok(true)
     })
-}
-
-fn add(q: &Tx, account: i32, amount: i64) -> Result<()> {
-    q.query("UPDATE accounts SET balance = balance + $2 WHERE id = $1", (account, amount)).run()?;
-    Ok(())
 }

@@ -12,8 +12,8 @@ use proc_macro::TokenStream;
 /// column that may be NULL is an `Option`; a NULL elsewhere is an error that names the row (the first is row 1), the
 /// field and the column. The struct owns its values: it has no lifetimes. It may be generic.
 ///
-/// ```ignore
-/// use maypole::{DB, FromRow};
+/// ```
+/// use maypole::FromRow;
 ///
 /// #[derive(FromRow)]
 /// struct Order {
@@ -23,7 +23,7 @@ use proc_macro::TokenStream;
 ///     #[maypole(default)]
 ///     discount: f64,
 ///     #[maypole(json)]
-///     options: Vec<Choice>,                // implements serde::Deserialize
+///     gifts: Vec<String>,                  // or any type that implements serde::Deserialize
 ///     #[maypole(flatten = "customer_")]
 ///     customer: Customer,                  // from customer_id and customer_name
 ///     #[maypole(flatten = "parcel_")]
@@ -42,13 +42,16 @@ use proc_macro::TokenStream;
 ///     sent: Option<bool>,
 /// }
 ///
-/// let orders: Vec<Order> = DB.query(
-///     "SELECT o.id, o.type, o.options,
+/// # fn look(db: &maypole::Database) -> maypole::Result<()> {
+/// let orders: Vec<Order> = db.query(
+///     "SELECT o.id, o.type, o.gifts,
 ///             c.id AS customer_id, c.name AS customer_name,
 ///             p.number AS parcel_number, p.sent AS parcel_sent
 ///      FROM orders o JOIN customers c ON c.id = o.customer LEFT JOIN parcels p ON p.order_id = o.id",
 ///     (),
 /// ).rows()?;
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// # On a field
@@ -84,12 +87,25 @@ use proc_macro::TokenStream;
 /// postgres-types = "0.2"
 /// ```
 ///
-/// ```ignore
-/// use maypole::{FromSql, ToSql};
+/// ```
+/// use maypole::{FromRow, FromSql, ToSql};
 ///
 /// #[derive(Debug, FromSql, ToSql)]
 /// #[postgres(name = "mood", rename_all = "lowercase")]
-/// enum Mood { Glad, Sad }
+/// enum Mood {
+///     Glad,
+///     Sad,
+/// }
+///
+/// #[derive(FromRow)]
+/// struct Person {
+///     name: String,
+///     mood: Option<Mood>,
+///     moods_before: Vec<Mood>,
+/// }
+///
+/// // A row that is such a value, and nothing else.
+/// impl maypole::Scalar for Mood {}
 /// ```
 ///
 /// For a struct that implements `serde::Deserialize` already there is `maypole::Serde`, without a derive.

@@ -25,6 +25,11 @@ impl Answer {
         Answer { link, statement, reply }
     }
 
+    /// The statement whose result this is.
+    pub(crate) fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
     /// The columns of the result.
     pub(crate) fn columns(&self) -> &Columns {
         &self.statement.columns

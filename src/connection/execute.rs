@@ -201,7 +201,6 @@ impl Connection {
         let bytes = self.encode(request, &asked.plan, &asked.plan.statement, portal)?;
         let (_, reply) = self.send(&asked.plan, bytes, portal, deadline)?;
         if self.link.introduced(&asked.plan, &reply) == Introduced::Refused {
-            asked.adopted();
             self.end_bare(portal);
             return Err(failure(&reply, Failure::Final));
         }
@@ -298,10 +297,7 @@ impl Connection {
     pub(super) fn parse_and_describe(&self, asked: &Plan, deadline: Deadline) -> Result<Reply> {
         let (_, claim) = self.link.submit_for(asked, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
         let reply = self.wait(claim)?;
-        if let Err(error) = check(&reply) {
-            self.link.introduced(asked, &reply);
-            return Err(error);
-        }
+        check(&reply)?;
         Ok(reply)
     }
 
@@ -407,7 +403,7 @@ impl Connection {
             Ok(if in_text { Column::in_text(field.name, type_) } else { Column::new(field.name, type_) })
         });
         let columns = Arc::new(Columns::new(columns.collect::<Result<_>>()?));
-        Ok(Statement { params, columns, returns_rows })
+        Ok(Statement::new(params, columns, returns_rows))
     }
 
     /// The type with this OID. The server's own word on its catalogue is taken only in built-in types, or it could send us
@@ -463,7 +459,7 @@ impl Orphan<'_> {
         Orphan { link, plan, armed: true }
     }
 
-    /// Somebody remembers it, or it is not there.
+    /// Somebody remembers it.
     fn adopted(mut self) {
         self.armed = false;
     }

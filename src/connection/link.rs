@@ -319,10 +319,7 @@ impl Link {
             .and_then(|()| encoder.describe_statement(&plan.name));
         drop(encoder);
         if let Err(error) = encoded {
-            self.with_statements(|statements| {
-                statements.miss(plan.number);
-                statements.close_later(introduction);
-            });
+            self.with_statements(|statements| statements.close_later(introduction));
             return Err(error);
         }
         all.extend([Step::Parse, Step::Describe]);
@@ -336,7 +333,7 @@ impl Link {
     pub(crate) fn introduced(&self, plan: &Plan, reply: &Reply) -> Introduced {
         let parsed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'1');
         if !parsed {
-            self.with_statements(|statements| statements.miss(plan.number));
+            // Not forgotten: it may be there from an introduction that nobody waited for.
             return Introduced::Refused;
         }
         if !plan.is_described_by(&reply.bytes) {

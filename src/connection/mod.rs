@@ -141,18 +141,6 @@ impl Connection {
         self.link.status() != Status::Idle
     }
 
-    /// Runs several statements, separated by semicolons, in one round trip and atomically: PostgreSQL wraps them into
-    /// one transaction unless they contain their own BEGIN and COMMIT. Results are thrown away.
-    ///
-    /// Never put values into the text: there is no escaping here. Use [`query`](Connection::query) with parameters.
-    ///
-    /// # Errors
-    ///
-    /// If a statement fails (then none has had an effect), the connection is lost, or the time limit passes.
-    pub fn script(&self, text: &str) -> Result<()> {
-        self.simple(text).map(|_| ())
-    }
-
     /// Runs statements by the simple protocol; the last command tag.
     pub(crate) fn simple(&self, text: &str) -> Result<String> {
         let reply = self.simple_reply(text)?;

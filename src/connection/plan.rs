@@ -1,5 +1,6 @@
 //! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, protocol, statement, types.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,6 +37,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Why it can't run on whatever connection is free: what it leaves behind, the next borrower would find.
+    pub(crate) fn needs_session(self) -> Option<Cow<'static, str>> {
+        match self {
+            Source::Text(text) => maypole_sql::nature(text).session.map(|(_, why)| Cow::Owned(why.message)),
+            Source::Declared(declared) => declared.session.map(Cow::Borrowed),
+        }
+    }
+
     pub(crate) fn declared(self) -> Option<&'static Declared> {
         match self {
             Source::Text(_) => None,
@@ -54,6 +63,8 @@ pub(crate) struct Plan {
     /// What the server is told of its parameters; 0 leaves it open.
     pub(super) types: Vec<Oid>,
     pub(crate) statement: Arc<Statement>,
+    /// Why it can't run on whatever connection is free.
+    pub(crate) session: Option<Cow<'static, str>>,
 }
 
 /// The name of a plan, on every session.
@@ -67,8 +78,8 @@ impl Plan {
         // A type that is left open travels as text, and needs no other.
         let params = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::TEXT)).collect();
         let columns = Arc::new(Columns::new(Vec::new()));
-        let statement = Arc::new(Statement { params, columns, returns_rows: false });
-        Plan { number, name, sql, types, statement }
+        let statement = Arc::new(Statement::new(params, columns, false));
+        Plan { number, name, sql, types, statement, session: None }
     }
 
     /// Whether a session that has just parsed it was told what the plan says: the same parameters, the same columns.
@@ -178,6 +189,7 @@ impl Plans {
             sql: asked.sql.clone(),
             types: types.collect(),
             statement,
+            session: source.needs_session(),
         });
         let mut inner = self.inner.lock();
         match source {

@@ -1,6 +1,7 @@
-//! Which statements a session has parsed. Uses: columns, plan.
+//! Which statements a session has parsed. Uses: columns, error, from_row, plan.
 
-use std::sync::Arc;
+use std::any::{Any, TypeId};
+use std::sync::{Arc, OnceLock};
 
 use postgres_types::Type;
 use rustc_hash::FxHashMap;
@@ -8,14 +9,47 @@ use smallvec::SmallVec;
 
 use super::plan::Plan;
 use crate::columns::Columns;
+use crate::error::Result;
+use crate::from_row::FromRow;
 
 /// What the server told about a statement.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Statement {
     pub(crate) params: Vec<Type>,
     pub(crate) columns: Arc<Columns>,
     /// Whether it returns rows at all: a SELECT of no columns does.
     pub(crate) returns_rows: bool,
+    /// How its rows are read: as this type, by this plan.
+    mapped: OnceLock<(TypeId, Box<dyn Any + Send + Sync>)>,
+}
+
+impl Statement {
+    pub(crate) fn new(params: Vec<Type>, columns: Arc<Columns>, returns_rows: bool) -> Statement {
+        Statement { params, columns, returns_rows, mapped: OnceLock::new() }
+    }
+
+    /// Finds out how its rows are read as `T`, unless that is known: then [`mapping`](Statement::mapping) has it. A statement
+    /// whose rows are read as several types remembers the first.
+    pub(crate) fn map<T: FromRow>(&self) -> Result<Option<T::Plan>> {
+        if self.mapping::<T>().is_some() {
+            return Ok(None);
+        }
+        let plan = T::plan(&self.columns)?;
+        if self.mapped.get().is_some() {
+            return Ok(Some(plan));
+        }
+        let Err((_, plan)) = self.mapped.set((TypeId::of::<T>(), Box::new(plan))) else { return Ok(None) };
+        // Somebody was faster.
+        Ok(plan.downcast().ok().map(|plan| *plan))
+    }
+
+    /// How its rows are read as `T`, if that was found out and kept.
+    #[inline]
+    pub(crate) fn mapping<T: FromRow>(&self) -> Option<&T::Plan> {
+        // By the type of the row: other types may have plans of the same type.
+        let (id, plan) = self.mapped.get()?;
+        if *id == TypeId::of::<T>() { plan.downcast_ref() } else { None }
+    }
 }
 
 /// The plans that a session has parsed: bounded, the least recently used goes first.
@@ -103,11 +137,6 @@ impl Statements {
         }
     }
 
-    /// The server refused to parse it.
-    pub(crate) fn miss(&mut self, number: usize) {
-        self.met.remove(&number);
-    }
-
     /// The session has forgotten what it had parsed.
     pub(crate) fn forget_all(&mut self) {
         self.met.clear();
@@ -163,6 +192,20 @@ mod tests {
         }
         assert_eq!(closes(&mut statements, 4), ["q1", "q2"]);
         assert_eq!(closes(&mut statements, 5), ["q3"]);
+    }
+
+    #[test]
+    fn each_row_type_has_a_mapping_of_its_own() {
+        use crate::columns::Column;
+        let columns = Columns::new(vec![Column::new("n", Type::INT4)]);
+        let statement = Statement::new(Vec::new(), Arc::new(columns), true);
+        assert!(statement.mapping::<i32>().is_none());
+        assert!(statement.map::<i32>().expect("fits").is_none());
+        assert!(statement.mapping::<i32>().is_some());
+        // The plan of both is (): only the type tells that nobody has looked.
+        assert!(statement.mapping::<(i32,)>().is_none());
+        assert!(statement.map::<String>().is_err());
+        assert!(statement.map::<(i32,)>().expect("fits").is_some());
     }
 
     #[test]

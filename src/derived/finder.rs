@@ -2,7 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{Field, Flatten, MISSING};
+use super::{Field, Flatten, MISSING, Plan};
 use crate::columns::{Column, Columns, closest, short_name};
 use crate::error::Error;
 use crate::outline::Place;
@@ -19,6 +19,8 @@ pub struct Finder<'a> {
     optional: usize,
     taken: Positions,
     ignored: Positions,
+    /// The columns found so far.
+    plan: Plan,
     wrong: bool,
     /// The places so far, if they are to be written down.
     places: Option<Vec<Place>>,
@@ -48,6 +50,7 @@ impl<'a> Finder<'a> {
             optional: 0,
             taken: Positions::new(columns.len()),
             ignored: Positions::new(columns.len()),
+            plan: Plan(SmallVec::new()),
             wrong: false,
             places,
         };
@@ -55,8 +58,8 @@ impl<'a> Finder<'a> {
         finder
     }
 
-    /// The position of a field's column.
-    pub fn column(&mut self, field: &Field) -> u16 {
+    /// Looks for a field's column.
+    pub fn column(&mut self, field: &Field) {
         let (position, problem) = self.look_for(field);
         if let Some(places) = &self.places {
             let place = self.place(field, position, problem.as_ref(), places);
@@ -70,29 +73,32 @@ impl<'a> Finder<'a> {
             let all = (0..self.columns.len()).filter(|at| self.is_called(*at, field.column));
             all.collect::<Vec<_>>().into_iter().for_each(|at| self.taken.insert(at));
         }
-        position.and_then(|position| u16::try_from(position).ok()).unwrap_or(MISSING)
+        self.plan.0.push(position.and_then(|position| u16::try_from(position).ok()).unwrap_or(MISSING));
     }
 
-    /// The plan of a flattened struct, whose columns begin with this prefix.
-    pub fn nested<T: Flatten>(&mut self, field: &'static str, prefix: &'static str) -> T::Plan {
+    /// Looks for the columns of a flattened struct, which begin with this prefix.
+    pub fn nested<T: Flatten>(&mut self, field: &'static str, prefix: &'static str) {
         self.scopes.push(Scope { field, prefix });
         self.ignore_if(T::LAX);
-        let plan = T::find(self);
+        T::find(self);
         self.scopes.pop();
-        plan
     }
 
-    /// The plan of a struct that is not there if all its columns are NULL.
-    pub(super) fn optional<T: Flatten>(&mut self) -> T::Plan {
+    /// Looks for the columns of a struct that is not there if all of them are NULL.
+    pub(super) fn optional<T: Flatten>(&mut self) {
         self.optional += 1;
-        let plan = T::find(self);
+        T::find(self);
         self.optional -= 1;
-        plan
     }
 
     /// Whether every field has its column and every column its field.
     pub(super) fn fits(&self) -> bool {
         !self.wrong && self.unwanted().next().is_none()
+    }
+
+    /// What was found, if it fits.
+    pub(super) fn plan(self) -> Plan {
+        self.plan
     }
 
     /// The places that were written down.
@@ -151,7 +157,10 @@ impl<'a> Finder<'a> {
 
     /// Whether the column's name is this one behind all prefixes.
     fn is_called(&self, position: usize, name: &str) -> bool {
-        self.columns.get(position).and_then(|column| self.behind_prefixes(column)) == Some(name)
+        self.columns.get(position).is_some_and(|column| {
+            // Most columns are ruled out by their ends alone.
+            column.name().ends_with(name) && self.behind_prefixes(column) == Some(name)
+        })
     }
 
     fn behind_prefixes<'n>(&self, column: &'n Column) -> Option<&'n str> {

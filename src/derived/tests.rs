@@ -134,6 +134,9 @@ fn a_plan_and_a_row_that_do_not_belong_together_are_an_error() {
     let body = testing::body(&columns, &[&1i32]);
     let error = testing::read(&columns, &body, |row| Pair::from_row(&plan, row).map(|_| ())).unwrap_err();
     assert!(error.to_string().starts_with("Pair.name: there is no column 1"), "{error}");
+    let plan = Lax::plan(&columns).unwrap();
+    let error = testing::read(&columns, &body, |row| Pair::from_row(&plan, row).map(|_| ())).unwrap_err();
+    assert_eq!(error.to_string(), "the plan was made for another struct");
 }
 
 /// Fails in its own words.
@@ -394,4 +397,32 @@ fn a_result_may_have_more_columns_than_a_word_has_bits() {
     columns.push(("id", Type::INT4));
     Lax::plan(&testing::columns(&columns)).unwrap();
     assert!(refusal::<Nothing>(&columns).contains("column \"c199\" (int4) has no field"));
+}
+
+mod visible {
+    use crate::FromRow;
+
+    #[derive(FromRow)]
+    pub(super) struct Outer {
+        #[maypole(flatten)]
+        inner: Option<Inner>,
+    }
+
+    #[derive(FromRow)]
+    struct Inner {
+        n: i32,
+    }
+
+    impl Outer {
+        pub(super) fn n(&self) -> Option<i32> {
+            self.inner.as_ref().map(|inner| inner.n)
+        }
+    }
+}
+
+#[test]
+fn a_struct_may_flatten_what_others_do_not_see() {
+    let columns = testing::columns(&[("n", Type::INT4)]);
+    let body = testing::body(&columns, &[&1i32]);
+    assert_eq!(one::<visible::Outer>(&columns, &body).unwrap().n(), Some(1));
 }

@@ -21,7 +21,7 @@ pub use stats::Stats;
 use self::core::{Acquire, Claim, ConnectionId, Core, Effects, LeaseId, Limits, Refusal, Returned, Ticket};
 use self::errand::Errand;
 use crate::config::Config;
-use crate::connection::{Answer, Connection, Fit, Fitness, Knowledge, Link, Request};
+use crate::connection::{Answer, Connection, Fit, Fitness, Knowledge, Link, Plan, Request};
 use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
@@ -135,13 +135,23 @@ impl Pool {
     /// Runs one statement on whatever connection is free first, and waits for the whole of its result. `limit` is for the
     /// reply.
     pub(crate) fn run(&self, request: Request<'_>, limit: Option<Duration>, fit: Fit<'_>) -> Result<Answer> {
-        if let Some(plan) = self.0.knowledge.plans.get(request.source)
+        if let Some(plan) = self.admit(request)?
             && let Some(answer) = Inner::run(&self.0, plan, request, limit, fit)?
         {
             return Ok(answer);
         }
         let lease = self.connection()?;
         lease.run(request, Deadline::after(limit), fit).map_err(|error| error.limited_to(limit))
+    }
+
+    /// What is known of a statement that is to run on whatever connection is free; refuses what needs a session of its own.
+    pub(crate) fn admit(&self, request: Request<'_>) -> Result<Option<Arc<Plan>>> {
+        let plan = self.0.knowledge.plans.get(request.source);
+        let refused = match &plan {
+            Some(plan) => plan.session.clone(),
+            None => request.source.needs_session(),
+        };
+        refused.map_or(Ok(plan), |why| Err(Error::usage(why)))
     }
 
     pub(crate) fn query_timeout(&self) -> Option<Duration> {

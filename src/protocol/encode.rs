@@ -15,7 +15,7 @@ pub(crate) const STATEMENT: [Step; 3] = [Step::Bind, Step::Execute, Step::Sync];
 pub(crate) const STATEMENT_FIRST: [Step; 2] = [Step::Bind, Step::Execute];
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) const EXECUTE: Exchange = Exchange::new(&STATEMENT);
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) const EXECUTE_FIRST: Exchange = Exchange::new(&STATEMENT_FIRST);
 /// Execute the next rows of a portal.
 pub(crate) const EXECUTE_NEXT: Exchange = Exchange::new(&[Step::Execute]);

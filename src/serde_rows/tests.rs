@@ -229,3 +229,20 @@ fn malformed_bytes_are_an_error_and_not_a_text() {
         assert!(error.ends_with(&format!("its bytes are no {type_}")), "{error}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_value_however_wrong_makes_reading_panic(
+        header in proptest::collection::vec(-1i32..4, 0..8),
+        rest in proptest::collection::vec(proptest::num::u8::ANY, 0..12),
+    ) {
+        let mut raw = words(&header);
+        raw.0.extend(rest);
+        for type_ in [Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::JSONB_ARRAY, Type::JSONB, Type::BYTEA, Type::NUMERIC] {
+            let _ = value::<Vec<Vec<Option<i32>>>>(type_.clone(), &raw);
+            let _ = value::<([[u8; 2]; 1],)>(type_.clone(), &raw);
+            let _ = value::<(Option<Mood>,)>(type_.clone(), &raw);
+            let _ = value::<HashMap<String, serde_json::Value>>(type_, &raw);
+        }
+    }
+}

@@ -436,10 +436,18 @@ fn what_needs_a_session_is_refused_without_one() {
         (make_scratch(1).on(&test.pool).run().expect_err("lent for one query"), "CREATE TEMP"),
     ] {
         assert_eq!(error.outcome(), Outcome::NotSent);
-        assert!(
-            error.to_string().contains(what) && error.to_string().contains(".on(&connection)"),
-            "{error}"
-        );
+        assert!(error.to_string().contains(what) && error.to_string().contains(".on(&conn)"), "{error}");
+    }
+    let ad_hoc = [
+        ("SET search_path = nowhere", ".on(&conn)"),
+        ("SELECT pg_advisory_lock(1)", ".on(&conn)"),
+        ("SET LOCAL statement_timeout = 0", ".on(&tx)"),
+    ];
+    for (sql, where_) in ad_hoc {
+        let error = test.db.query(sql, ()).run().expect_err(sql);
+        assert!(error.to_string().contains(where_), "{error}");
+        let streamed = test.db.query(sql, ()).iter::<Row>().next().expect("an item").expect_err(sql);
+        assert!(streamed.to_string().contains(where_), "{streamed}");
     }
     assert_eq!(test.pool.stats().opened, 0, "nothing was asked of the server");
     let lease = test.pool.connection().expect("lent");
@@ -501,6 +509,31 @@ fn an_error_shows_the_name_the_file_the_line_and_the_place_in_the_sql_as_it_was_
         "{in_a_file}"
     );
     assert!(!in_a_file.contains("918"), "no value of a parameter: {in_a_file}");
+    test.finish();
+}
+
+/// Scripts have no name, and a place as well.
+#[test]
+fn a_script_that_fails_shows_its_file_its_line_and_its_column_and_has_done_nothing() {
+    let test = TestPool::new(1);
+    let error = test.db.script_file("tests/sql/script.sql").expect_err("no such table").to_string();
+    assert_eq!(
+        error,
+        "query failed: relation \"declared_script_of_ü\" does not exist [42P01 undefined_table]\n  \
+         --> tests/sql/script.sql:3:26\n   \
+         | /* größer */ DELETE FROM declared_script_of_ü;\n   \
+         |                          ^^^^^^^^^^^^^^^^^^^^"
+    );
+    let missing = test.db.script_file("tests/sql/there_is_none.sql").expect_err("no such file");
+    assert!(missing.to_string().contains("tests/sql/there_is_none.sql can't be read"), "{missing}");
+    let exists: bool =
+        test.db.query("SELECT to_regclass('declared_script') IS NOT NULL", ()).value().expect("an answer");
+    assert!(!exists, "atomically");
+    let inline = test.db.script("SELECT 1;\nSELECT nmae").expect_err("no such column").to_string();
+    assert!(
+        inline.contains("--> tests/it/declared.rs:") && inline.ends_with("| SELECT nmae\n   |        ^^^^"),
+        "{inline}"
+    );
     test.finish();
 }
 

@@ -4,6 +4,7 @@ mod asides;
 mod askers;
 mod authentication;
 mod catalogue;
+mod check;
 mod closing;
 mod declared;
 mod errands;

@@ -25,6 +25,9 @@ unsafe fn dangerous(id: i32) -> Query<i32>;
 extern "C" fn foreign(id: i32) -> Query<i32>;
 
 #[select(DB, "SELECT :id")]
+extern "C" fn with_any_arguments(id: i32, _: ...) -> Query<i32>;
+
+#[select(DB, "SELECT :id")]
 fn changing(mut id: i32) -> Query<i32>;
 
 #[select(DB, "SELECT :id")]
@@ -85,6 +88,7 @@ fn main() {
     let _: Query<i32> = constant(1);
     let _: Query<i32> = dangerous(1);
     let _: Query<i32> = foreign(1);
+    let _: Query<i32> = with_any_arguments(1);
     let _: Query<i32> = changing(1);
     let _: Query<i32> = lending(1);
     let _: Query<i32> = nameless(1);

@@ -19,6 +19,12 @@ fn get_customer(id: i32) -> Query<i32>;
 #[select(DB, "SELECT id FROM customers WHERE id = :id AND name = :name")]
 fn another_lifetime<'a>(id: &'a i32, name: &str) -> Query<'a, i32>;
 
+/// A struct without FromRow.
+struct Customer;
+
+#[select(DB, "SELECT id FROM customers")]
+fn no_rows() -> Query<Customer>;
+
 fn main() {
     let _ = measure(Celsius(20.0), std::collections::BTreeSet::new()).run();
     let _ = elsewhere().unique();

@@ -49,20 +49,26 @@ pub(super) fn function(attr: Attr, function: &Function) -> Vec<Error> {
 
 fn qualifiers(signature: &Signature, mistakes: &mut Vec<Error>) {
     if let Some(async_) = &signature.asyncness {
-        let why = "a declared query is no async function: on green threads code waits without it";
+        let why = "leave out async: a declared query only builds, and on green threads what runs it waits without a keyword";
         mistakes.push(Error::new_spanned(async_, why));
     }
     if let Some(const_) = &signature.constness {
-        mistakes.push(Error::new_spanned(const_, "a declared query can't be a const function"));
+        mistakes.push(Error::new_spanned(
+            const_,
+            "leave out const: a declared query is built when the program runs",
+        ));
     }
     if let Some(unsafe_) = &signature.unsafety {
-        mistakes.push(Error::new_spanned(unsafe_, "a declared query is safe to call: leave out unsafe"));
+        mistakes.push(Error::new_spanned(unsafe_, "leave out unsafe: a declared query is safe to call"));
     }
     if let Some(abi) = &signature.abi {
-        mistakes.push(Error::new_spanned(abi, "a declared query is a Rust function: leave out extern"));
+        mistakes.push(Error::new_spanned(abi, "leave out extern: a declared query is a function of Rust"));
     }
     if let Some(variadic) = &signature.variadic {
-        mistakes.push(Error::new_spanned(variadic, "a declared query names all its arguments"));
+        mistakes.push(Error::new_spanned(
+            variadic,
+            "a declared query names all its arguments: for a list, take a slice",
+        ));
     }
 }
 

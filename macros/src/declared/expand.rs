@@ -39,27 +39,23 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let constants = constants(&signature.ident, &written.text, Some(&options.sql));
     let follow = follow(&options.sql);
     let about = about(&signature.ident);
-    let shape = match result::row(&signature.output) {
-        Some(row) => {
-            let row = lifetimes::erased(row);
-            quote! {{
-                use ::maypole::__private::ValueShape as _;
-                ::maypole::__private::Shaped::<#row>::SHAPE
-            }}
-        }
-        None => quote!(::maypole::__private::ResultShape::NONE),
+    let hidden = attributes.iter().find(|attribute| is_hidden(attribute));
+    let call = quote_spanned! {signature.ident.span()=>
+        ::maypole::__private::query(#ident::database(), #ident::declared(), (#(#values,)*))
     };
+    let shape = shape(signature);
     quote! {
         #(#attributes)*
         #documentation
         #inline
         #many
         #visibility #named {
-            ::maypole::__private::query(#ident::database(), #ident::declared(), (#(#values,)*))
+            #call
         }
 
         #(#conditions)*
         #[doc = #about]
+        #hidden
         #visibility struct #ident {}
 
         #(#conditions)*
@@ -92,23 +88,30 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     }
 }
 
-/// The value of an argument. A type that can't be a parameter is reported where it is written. All of this code stands
-/// at that place, as the compiler omits what is wrong for the same reason at the same place.
+/// The value of an argument. A type that can't be a parameter is reported where it is written: all of this code stands
+/// at that place, as the compiler leaves out what is wrong for the same reason at the same place.
 fn value(argument: Argument<'_>) -> TokenStream {
-    let type_: TokenStream = lifetimes::erased(argument.type_)
-        .into_token_stream()
-        .into_iter()
-        .map(|mut token| {
-            token.set_span(token.span().resolved_at(Span::call_site()));
-            token
-        })
-        .collect();
-    let mut spans = type_.clone().into_iter().map(|token| token.span());
-    let first = spans.next().unwrap_or_else(Span::call_site);
-    let last = spans.last().unwrap_or(first);
+    let type_ = lifetimes::erased(argument.type_).into_token_stream();
+    let mut places = type_.clone().into_iter().map(|token| token.span());
+    let first = places.next().unwrap_or_else(Span::call_site);
+    let last = places.last().unwrap_or(first);
     let ident = argument.ident;
     let value = quote_spanned!(last=> (#ident));
     quote_spanned!(first=> ::maypole::__private::argument::<#type_>#value)
+}
+
+/// What a row becomes, as a function that tells it.
+fn shape(signature: &Signature) -> TokenStream {
+    let Some(row) = result::row(&signature.output) else {
+        return quote!(|| ::maypole::__private::ResultShape::NONE);
+    };
+    let row = lifetimes::erased(row);
+    // A type that can't be a row is reported where it is written.
+    let shape = quote_spanned!(row.span()=> ::maypole::__private::Shaped::<#row>::shape);
+    quote! {{
+        use ::maypole::__private::ValueShape as _;
+        #shape
+    }}
 }
 
 /// What is known of the query, as a value.
@@ -117,7 +120,7 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
     let signature = &function.signature;
     let ident = ours(&signature.ident);
     let name = signature.ident.unraw().to_string();
-    let (source, text) = (&written.text, &sent.text);
+    let text = &sent.text;
     let in_file = written.file.is_some();
     let lines_match = in_file || lines_match(&options.sql);
     let edits = sent.edits.iter().map(|(sent, source)| quote!((#sent, #source)));
@@ -146,7 +149,10 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
     let select = *attr == Attr::Select;
     let columns = sent.nature.columns;
     let session = match &sent.nature.session {
-        Some((what, _)) => quote!(::core::option::Option::Some(#what)),
+        Some((_, why)) => {
+            let why = &why.message;
+            quote!(::core::option::Option::Some(#why))
+        }
         None => quote!(::core::option::Option::None),
     };
     let not_null = &options.not_null;
@@ -157,7 +163,7 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
             line: #ident::LINE,
             lines_match: #lines_match,
             in_file: #in_file,
-            source: #source,
+            source: #ident::SQL,
             text: #text,
             edits: &[#(#edits),*],
             arguments: &[#(#arguments),*],
@@ -180,6 +186,11 @@ fn ours(ident: &Ident) -> Ident {
 /// Conditions on the function go for all that belongs to it.
 fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+}
+
+/// Whether it is `#[doc(hidden)]`.
+fn is_hidden(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("doc") && attribute.parse_args::<Ident>().is_ok_and(|word| word == "hidden")
 }
 
 fn about(ident: &Ident) -> String {
@@ -206,7 +217,7 @@ fn constants(ident: &Ident, sql: &str, source: Option<&Source>) -> TokenStream {
     let name = ident.unraw().to_string();
     let (file, line) = match source {
         Some(Source::File(path)) => (quote!(#path), 1),
-        Some(Source::Inline(literal)) => (quote!(::core::file!()), line(literal)),
+        Some(Source::Inline(literal)) => place(literal),
         None => (quote!(::core::file!()), 1),
     };
     quote! {
@@ -231,12 +242,15 @@ fn follow(source: &Source) -> Option<TokenStream> {
     })
 }
 
-fn line(literal: &LitStr) -> u32 {
-    // Outside of the compiler, in tests, there are no lines.
-    if !proc_macro::is_available() {
-        return 1;
-    }
-    u32::try_from(literal.span().unwrap().line()).unwrap_or(1)
+/// The file of a literal, as `file!()` there would be, and its line.
+fn place(literal: &LitStr) -> (TokenStream, u32) {
+    // Outside of the compiler, in tests and editors, there are no places.
+    let span = proc_macro::is_available().then(|| literal.span().unwrap());
+    let file = match span.map(|span| span.file()) {
+        Some(file) if !file.is_empty() => quote!(#file),
+        _ => quote!(::core::file!()),
+    };
+    (file, span.and_then(|span| u32::try_from(span.line()).ok()).unwrap_or(1))
 }
 
 /// Whether each line of the text is a line of the program: an escape may hold or hide a line feed.
@@ -248,10 +262,14 @@ fn lines_match(source: &Source) -> bool {
 /// The errors, and beside them a function, so that mistakes are reported once and not again wherever it is called. It
 /// is never run: the program does not compile.
 pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenStream {
-    let errors: TokenStream = mistakes.iter().map(Error::to_compile_error).collect();
     let Function { attributes, visibility, signature, .. } = function;
+    let conditions = conditions(attributes);
     let attributes = attributes.iter().filter(|attribute| !check::is_declaration(attribute));
-    let conditions = conditions(&function.attributes);
+    let error = |mistake: &Error| {
+        let error = mistake.to_compile_error();
+        quote!(#(#conditions)* #error)
+    };
+    let errors: TokenStream = mistakes.iter().map(error).collect();
     let signature = plain(signature);
     if matches!(&signature.output, ReturnType::Type(_, type_) if types::impl_trait(type_).is_some()) {
         return errors;

@@ -4,7 +4,8 @@ use proc_macro2::Span;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
     FnArg, GenericArgument, GenericParam, Lifetime, LifetimeParam, ParenthesizedGenericArguments,
-    PathArguments, PathSegment, ReturnType, Signature, Type, TypeBareFn, TypeReference, parse_quote,
+    PathArguments, PathSegment, ReturnType, Signature, Type, TypeBareFn, TypeReference, WherePredicate,
+    parse_quote,
 };
 
 /// The function with one lifetime for its query and for all that the arguments borrow: `Query<T>` becomes
@@ -26,10 +27,18 @@ pub(super) fn named(signature: &Signature) -> Signature {
             name.visit_type_mut(&mut argument.ty);
         }
     }
-    // What the caller lends under a name of its own has to live as long, too.
+    // What the caller lends under a name of its own has to live as long, too. It is said where the user says such things.
+    let mut conditions: Vec<WherePredicate> = Vec::new();
     for parameter in signature.generics.lifetimes_mut() {
-        parameter.colon_token.get_or_insert_default();
-        parameter.bounds.push(lifetime.clone());
+        if parameter.bounds.is_empty() {
+            let own = &parameter.lifetime;
+            conditions.push(parse_quote!(#own: #lifetime));
+        } else {
+            parameter.bounds.push(lifetime.clone());
+        }
+    }
+    if !conditions.is_empty() {
+        signature.generics.make_where_clause().predicates.extend(conditions);
     }
     signature.generics.params.insert(0, GenericParam::Lifetime(LifetimeParam::new(lifetime)));
     signature
@@ -82,10 +91,28 @@ impl VisitMut for Name<'_> {
         }
     }
 
+    fn visit_path_segment_mut(&mut self, segment: &mut PathSegment) {
+        self.elided |= uncover(segment, self.lifetime);
+        visit_mut::visit_path_segment_mut(self, segment);
+    }
+
     // Lifetimes of functions are bound in there.
     fn visit_type_bare_fn_mut(&mut self, _: &mut TypeBareFn) {}
 
     fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut ParenthesizedGenericArguments) {}
+}
+
+/// Whether the segment is `Cow<str>`, which hides its lifetime; it has got this one. Of other types nobody can see here
+/// whether they have lifetimes.
+fn uncover(segment: &mut PathSegment, lifetime: &Lifetime) -> bool {
+    if segment.ident == "Cow"
+        && let PathArguments::AngleBracketed(written) = &mut segment.arguments
+        && let Some(GenericArgument::Type(_)) = written.args.first()
+    {
+        written.args.insert(0, GenericArgument::Lifetime(lifetime.clone()));
+        return true;
+    }
+    false
 }
 
 /// The type with a lifetime of the whole program where it names none.
@@ -112,6 +139,11 @@ impl VisitMut for Erase {
         }
     }
 
+    fn visit_path_segment_mut(&mut self, segment: &mut PathSegment) {
+        uncover(segment, &Lifetime::new("'_", Span::call_site()));
+        visit_mut::visit_path_segment_mut(self, segment);
+    }
+
     fn visit_type_bare_fn_mut(&mut self, _: &mut TypeBareFn) {}
 
     fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut ParenthesizedGenericArguments) {}
@@ -123,4 +155,50 @@ pub(super) fn is_elided(type_: &Type) -> bool {
     let mut name = Name { lifetime: &lifetime, elided: false };
     name.visit_type_mut(&mut type_.clone());
     name.elided
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::ToTokens as _;
+
+    use super::*;
+
+    fn with_names(function: &str) -> String {
+        named(&syn::parse_str(function).unwrap()).to_token_stream().to_string()
+    }
+
+    fn same(function: &str) -> String {
+        syn::parse_str::<Signature>(function).unwrap().to_token_stream().to_string()
+    }
+
+    #[test]
+    fn a_query_lives_as_long_as_what_it_borrows() {
+        for (written, expected) in [
+            ("fn f() -> Query", "fn f<'q>() -> Query<'q>"),
+            ("fn f(a: i32) -> m::Query<(i32, A)>", "fn f<'q>(a: i32) -> m::Query<'q, (i32, A)>"),
+            ("fn f(a: Option<&[&str]>) -> Query<'_>", "fn f<'q>(a: Option<&'q [&'q str]>) -> Query<'q>"),
+            ("fn f(a: Cow<'_, str>) -> Query<'_, A>", "fn f<'q>(a: Cow<'q, str>) -> Query<'q, A>"),
+            ("fn f(a: Option<Cow<str>>) -> Query", "fn f<'q>(a: Option<Cow<'q, str>>) -> Query<'q>"),
+            ("fn f<'q>(a: &'q str) -> Query", "fn f<'q_, 'q>(a: &'q str) -> Query<'q_> where 'q: 'q_"),
+            (
+                "fn f<'a, 'b: 'a>(a: &'b str) -> Query",
+                "fn f<'q, 'a, 'b: 'a + 'q>(a: &'b str) -> Query<'q> where 'a: 'q",
+            ),
+            ("fn f(a: &'static str) -> Query", "fn f<'q>(a: &'static str) -> Query<'q>"),
+            ("fn f(a: fn(&str) -> &str) -> Query", "fn f<'q>(a: fn(&str) -> &str) -> Query<'q>"),
+        ] {
+            assert_eq!(with_names(written), same(expected));
+        }
+    }
+
+    #[test]
+    fn a_lifetime_that_the_user_gives_the_query_stays() {
+        for function in [
+            "fn f<'a>(a: &'a str, b: &str) -> Query<'a, A>",
+            "fn f(a: i32) -> Query<'static>",
+            "fn f(a: &str) -> A",
+        ] {
+            assert_eq!(with_names(function), same(function));
+        }
+    }
 }

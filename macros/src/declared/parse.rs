@@ -96,8 +96,8 @@ impl Options {
                 return Err(Error::new_spanned(name, message));
             }
             if !input.peek(Token![=]) {
-                let message =
-                    format!("expected the SQL, or an option; options are {OPTIONS}: write {}", attr.form());
+                let message = "the SQL itself stands here, as a string, or file = \"sql/name.sql\": the compiler \
+                               reads it before names have values";
                 return Err(Error::new_spanned(name, message));
             }
             input.parse::<Token![=]>()?;

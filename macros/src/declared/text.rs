@@ -13,6 +13,7 @@ use super::parse::{Attr, Source};
 use super::types;
 
 /// SQL as it was written.
+#[derive(Debug)]
 pub(super) struct Written {
     pub(super) text: String,
     /// The path of its file, as it was given.
@@ -92,8 +93,11 @@ impl Written {
             Err(mistake) => return Err(vec![self.error(&mistake)]),
         };
         let Some(first) = statements.first() else {
-            let why =
-                if self.text.trim().is_empty() { "the SQL is empty" } else { "there is no SQL but comments" };
+            let why = if self.text.trim().is_empty() {
+                "the SQL is empty"
+            } else {
+                "there is no statement in the SQL"
+            };
             return Err(vec![Error::new(self.span, self.located(0, why))]);
         };
         let mut mistakes = Vec::new();
@@ -225,4 +229,89 @@ fn dressed(name: &str, named: &maypole_sql::Named) -> (String, Vec<(u32, u32)>) 
     let moved = named.edits.iter().map(|edit| (edit.sent - stripped + added, edit.source));
     let edits = std::iter::once((added, stripped)).chain(moved).collect();
     (comment + trimmed, edits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inline(sql: &str) -> Written {
+        Written { text: sql.to_owned(), file: None, span: Span::call_site() }
+    }
+
+    fn mistakes(written: &Written, attr: Attr, function: &str) -> Vec<String> {
+        let errors = written.check(attr, &syn::parse_str(function).unwrap()).unwrap_err();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn file(path: &str) -> Result<Written, String> {
+        let literal = LitStr::new(path, Span::call_site());
+        written(&Source::File(literal)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_begins_with_file_line_and_column() {
+        let text = "-- Größe\nSELECT id\n  FROM t WHERE größe > :größ".to_owned();
+        let written = Written { text, file: Some("sql/t.sql".into()), span: Span::call_site() };
+        assert_eq!(
+            mistakes(&written, Attr::Select, "fn t(größe: i32) -> Query<i32>"),
+            ["sql/t.sql:3:24: unknown parameter :größ, did you mean :größe?\n   \
+              |   FROM t WHERE größe > :größ\n   \
+              |                        ^^^^^"]
+        );
+    }
+
+    #[test]
+    fn all_mistakes_are_told_in_the_order_of_the_text() {
+        let written = inline("SELECT :idd, pg_notify('a', 'b') FROM t WHERE id IN (:ids); SELECT 1");
+        let found = mistakes(&written, Attr::Select, "fn t(id: i32, ids: &[i32], unused: i32) -> Query<i32>");
+        let first: Vec<&str> = found.iter().map(|text| text.split([' ', ',']).next().unwrap()).collect();
+        assert_eq!(first, ["unknown", "pg_notify", "IN", "a", "parameter"], "{found:#?}");
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_used_is_told_of_by_its_argument_and_not_if_one_is_misspelt_or_numbered() {
+        let function = "fn t(name: &str) -> Query";
+        assert_eq!(mistakes(&inline("SELECT 1"), Attr::Query, function).len(), 1);
+        assert_eq!(mistakes(&inline("SELECT :nmae"), Attr::Query, function).len(), 1);
+        assert_eq!(mistakes(&inline("SELECT $1"), Attr::Query, function).len(), 1);
+        let mistake = maypole_sql::name_parameters("SELECT 1", &["name"]).unwrap_err().remove(0);
+        assert!(
+            mistake.length == 0 && mistake.message.starts_with("parameter :name "),
+            "what errors() goes by"
+        );
+    }
+
+    #[test]
+    fn what_is_around_the_statement_is_not_sent_and_places_are_counted_in_characters() {
+        let written = inline("\n  SELECT 'ü', :größe::int4 ;\n ");
+        let sent =
+            written.check(Attr::Select, &syn::parse_str("fn größer(größe: i32) -> Query").unwrap()).unwrap();
+        assert_eq!(sent.text, "/* größer */ SELECT 'ü', $1::int4");
+        assert_eq!(sent.edits, [(13, 3), (27, 21)]);
+        assert_eq!(maypole_sql::source_character(&sent.edits, 29), 23);
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_is_named() {
+        assert!(file("src/nothing.sql").unwrap_err().starts_with("can't read src/nothing.sql: "));
+        assert!(file("src").unwrap_err().starts_with("can't read src: "));
+        assert_eq!(file("Cargo.toml").unwrap().file.as_deref(), Some("Cargo.toml"));
+    }
+
+    #[test]
+    fn documentation_shows_sql_without_the_indentation_of_the_program() {
+        assert_eq!(
+            inline("\n        SELECT 1\n          FROM t\n\n         WHERE x\n    ").dedented(),
+            "SELECT 1\n  FROM t\n\n WHERE x"
+        );
+        assert_eq!(
+            inline("SELECT 1\n       FROM t\n         JOIN u").dedented(),
+            "SELECT 1\nFROM t\n  JOIN u"
+        );
+        assert_eq!(inline("  SELECT 1  ").dedented(), "SELECT 1");
+        let text = "  SELECT 1\n    FROM t\n".to_owned();
+        let file = Written { text, file: Some("t.sql".into()), span: Span::call_site() };
+        assert_eq!(file.dedented(), "SELECT 1\n  FROM t");
+    }
 }

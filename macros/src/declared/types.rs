@@ -21,8 +21,7 @@ pub(super) fn written(type_: &Type) -> String {
         // Between words, behind a comma, around a plus or an arrow.
         if (word(before) && word(after))
             || matches!(before, ',' | ';' | '+' | '=')
-            || matches!(after, '+' | '=')
-            || (before == '>' && after == '-')
+            || matches!(after, '+' | '=' | '-')
             || (text.ends_with("->"))
             || (word(before) && opens(after) && is_qualifier(&text))
         {

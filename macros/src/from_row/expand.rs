@@ -3,13 +3,13 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{DeriveInput, Error, Generics, Index, parse_quote, parse_quote_spanned};
+use syn::{DeriveInput, Error, Generics, parse_quote, parse_quote_spanned};
 
 use super::parse::{Field, Structure};
 
 /// `Flatten`, which does the work, and `FromRow`, which is the same for a row that has no other columns.
 ///
-/// The plan is the positions of the struct's own columns and the plans of what is flattened into it.
+/// The plan is the positions of the struct's own columns, then those of what is flattened into it.
 pub(super) fn expand(structure: &Structure<'_>) -> TokenStream {
     let ident = &structure.input.ident;
     let (name, lax) = (ident.to_string(), structure.lax);
@@ -21,52 +21,45 @@ pub(super) fn expand(structure: &Structure<'_>) -> TokenStream {
     let count = own.len();
     let found = own.iter().map(|field| {
         let described = describe(field);
-        quote!(finder.column(&const { #described }))
+        quote!(finder.column(&const { #described });)
     });
-    let nested_types: Vec<_> = nested.iter().map(|field| field.type_).collect();
     let nested_found = nested.iter().map(|field| {
         let (type_, name, prefix) = (field.type_, field.name(), &field.options.flatten);
-        quote_spanned!(type_.span()=> finder.nested::<#type_>(#name, #prefix))
+        quote_spanned!(type_.span()=> finder.nested::<#type_>(#name, #prefix);)
     });
+    let nested_types = nested.iter().map(|field| field.type_);
+    let rest = if nested.is_empty() { quote!(_) } else { quote!(mut rest) };
     let own_read = own.iter().enumerate().map(|(i, field)| read(field, i));
-    let nested_read = nested.iter().enumerate().map(|(i, field)| {
-        let (ident, type_, name, i) = (field.ident, field.type_, field.name(), Index::from(i));
+    let nested_read = nested.iter().map(|field| {
+        let (ident, type_, name) = (field.ident, field.type_, field.name());
         let read = quote_spanned!(type_.span()=> ::maypole::__private::nested::<#type_>);
-        quote!(#ident: #read(#name, &plan.1.#i, row)?)
-    });
-    let nested_null = nested.iter().enumerate().map(|(i, field)| {
-        let (type_, i) = (field.type_, Index::from(i));
-        quote!(&& <#type_ as ::maypole::__private::Flatten>::is_null(&plan.1.#i, row))
+        quote!(#ident: #read(#name, &mut rest, row)?)
     });
     quote! {
         #[automatically_derived]
         impl #impl_generics ::maypole::__private::Flatten for #ident #type_generics #where_clause {
             const NAME: &'static str = #name;
             const LAX: bool = #lax;
+            const COLUMNS: usize = #count #(+ <#nested_types as ::maypole::__private::Flatten>::COLUMNS)*;
 
-            type Plan =
-                ([u16; #count], (#(<#nested_types as ::maypole::__private::Flatten>::Plan,)*));
-
-            fn find(finder: &mut ::maypole::__private::Finder<'_>) -> Self::Plan {
-                ([#(#found),*], (#(#nested_found,)*))
+            fn find(finder: &mut ::maypole::__private::Finder<'_>) {
+                #(#found)*
+                #(#nested_found)*
             }
 
             #[inline]
             fn read(
-                plan: &Self::Plan,
+                plan: &[u16],
                 row: &::maypole::__private::RowRef<'_>,
             ) -> ::maypole::__private::Result<Self> {
+                let (own, #rest) = ::maypole::__private::own::<#count>(plan)?;
                 ::maypole::__private::Result::Ok(#ident { #(#own_read,)* #(#nested_read,)* })
-            }
-
-            fn is_null(plan: &Self::Plan, row: &::maypole::__private::RowRef<'_>) -> bool {
-                ::maypole::__private::are_null(&plan.0, row) #(#nested_null)*
             }
         }
 
         #[automatically_derived]
         impl #impl_generics ::maypole::__private::FromRow for #ident #type_generics #where_clause {
-            type Plan = <Self as ::maypole::__private::Flatten>::Plan;
+            type Plan = ::maypole::__private::Plan;
 
             fn plan(
                 columns: &::maypole::__private::Columns,
@@ -133,9 +126,9 @@ fn read(field: &Field<'_>, i: usize) -> TokenStream {
     };
     if field.options.default {
         let or_default = quote_spanned!(span=> ::maypole::__private::or_default);
-        quote!(#ident: #or_default(plan.0[#i], |position| #read(#name, position, row))?)
+        quote!(#ident: #or_default(own[#i], |position| #read(#name, position, row))?)
     } else {
-        quote!(#ident: #read(#name, plan.0[#i], row)?)
+        quote!(#ident: #read(#name, own[#i], row)?)
     }
 }
 
@@ -163,17 +156,13 @@ pub(super) fn stub(input: &DeriveInput, error: &Error) -> TokenStream {
             const NAME: &'static str = "";
             const LAX: bool = true;
 
-            type Plan = ();
+            const COLUMNS: usize = 0;
 
             fn find(_: &mut ::maypole::__private::Finder<'_>) {
                 ::core::unreachable!()
             }
 
-            fn read(_: &(), _: &::maypole::__private::RowRef<'_>) -> ::maypole::__private::Result<Self> {
-                ::core::unreachable!()
-            }
-
-            fn is_null(_: &(), _: &::maypole::__private::RowRef<'_>) -> bool {
+            fn read(_: &[u16], _: &::maypole::__private::RowRef<'_>) -> ::maypole::__private::Result<Self> {
                 ::core::unreachable!()
             }
         }
