@@ -1,5 +1,7 @@
 //! Whether the columns of a statement fit what its rows become. Uses: columns, declared, names, outline, registry, report.
 
+use postgres_types::Kind;
+
 use crate::columns::{Column, Columns, closest, short_name};
 use crate::declared::Declared;
 use crate::outline::Place;
@@ -148,22 +150,33 @@ fn wrong(place: &Place, column: &Column, problem: &str) -> Finding {
     let message = match problem.strip_prefix(&beginning) {
         Some(what) => {
             let what = what.split_once(": ").map_or(what, |(what, _)| what);
-            let in_text = column.wire() != column.type_();
-            let fits = if in_text { Some("String".into()) } else { rust_for(column.type_(), &place.rust) };
-            let change = match fits {
-                Some(fits) if fits != place.rust => format!("change the Rust type to {fits}"),
-                _ => format!("change the Rust type to one whose FromSql accepts {sql}"),
-            };
-            let cast = match sql_for(&place.rust) {
-                Some(wanted) => format!("or cast the column in the SQL: CAST(… AS {wanted}) AS {name}"),
-                None => format!("or cast the column in the SQL to what {} is", place.rust),
-            };
+            let (change, cast) = fixes(place, column);
             vec![what.to_owned(), change, cast]
         }
         // It says itself what to do.
         None => vec![problem.to_owned()],
     };
     Finding { severity: Severity::Error, name: name.to_owned(), rust: rust(place), sql, message }
+}
+
+/// The change on the Rust side, and the one on the other.
+fn fixes(place: &Place, column: &Column) -> (String, String) {
+    let (name, sql) = (column.name(), sql_name(column.type_()));
+    let in_text = column.wire() != column.type_();
+    let fits = if in_text { Some("String".into()) } else { rust_for(column.type_(), &place.rust) };
+    let is_enum = matches!(column.type_().kind(), Kind::Enum(_));
+    let change = match fits {
+        Some(fits) if fits != place.rust => format!("change the Rust type to {fits}"),
+        _ if is_enum => "change the Rust type to an enum with postgres_types::FromSql derived".to_owned(),
+        _ => format!("change the Rust type to one whose FromSql accepts {sql}"),
+    };
+    let cast = match sql_for(&place.rust) {
+        // The labels of an enum are texts and nothing else.
+        _ if is_enum => format!("or read the label, as String: CAST(… AS text) AS {name} in the SQL"),
+        Some(wanted) => format!("or cast the column in the SQL: CAST(… AS {wanted}) AS {name}"),
+        None => format!("or cast the column in the SQL to what {} is", place.rust),
+    };
+    (change, cast)
 }
 
 fn missing(place: &Place, problem: &str) -> Finding {
@@ -189,7 +202,8 @@ fn missing(place: &Place, problem: &str) -> Finding {
 fn nobodys(column: &Column, places: &[Place]) -> Finding {
     let (name, type_) = (column.name(), column.type_());
     let owner = places.first().and_then(|place| place.field.split_once('.')).map(|(owner, _)| owner);
-    let fits = rust_for(type_, "").unwrap_or_else(|| "…".into());
+    let fits =
+        rust_for(type_, "").unwrap_or_else(|| format!("a type whose FromSql accepts {}", sql_name(type_)));
     let lonely = places.iter().filter(|place| place.column.is_none() && place.problem.is_some());
     let (what, add) = match owner {
         Some("tuple") => ("the tuple has no place for it".to_owned(), format!("add {fits} to the tuple")),
@@ -198,7 +212,7 @@ fn nobodys(column: &Column, places: &[Place]) -> Finding {
                 Some(close) => format!("no field takes it, did you mean \"{close}\"?"),
                 None => "no field takes it".to_owned(),
             };
-            (what, format!("add a field to {owner}: {name}: {fits}"))
+            (what, format!("add a field {name} to {owner}: {fits}"))
         }
         None => {
             ("one value is wanted".to_owned(), "take a tuple, or a struct with #[derive(FromRow)]".to_owned())
