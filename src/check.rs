@@ -1,5 +1,5 @@
 //! Do the declared queries fit the database? Asks the server, and runs nothing.
-//! Uses: call, columns, connection, database, deadline, declared, error, off_thread, outline, protocol, registry.
+//! Uses: call, connection, database, deadline, declared, error, off_thread, protocol, registry.
 
 mod columns;
 mod names;

@@ -161,3 +161,8 @@ pub mod __fuzzing {
 // The derives write `::maypole`, in the tests of this crate too.
 #[cfg(test)]
 extern crate self as maypole;
+
+/// The programs of the page for users are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/queries.md")]
+mod page_of_queries {}

@@ -21,7 +21,11 @@ pub(crate) struct Described {
 
 /// What the statement to explain is called on the session meanwhile.
 const NAME: &str = "maypole_check";
-const DEALLOCATE: &str = "DEALLOCATE maypole_check";
+/// In one message: behind a pooler the next may go to another session.
+const TIDY: &str = "ROLLBACK; DEALLOCATE maypole_check";
+
+/// How long the server may take for a plan, in milliseconds, unless the limit of the connection is less.
+const LIMIT: u128 = 5_000;
 
 impl Connection {
     /// Parses a statement without a name, and describes it. A type of 0 leaves a parameter open.
@@ -79,25 +83,23 @@ impl Connection {
         };
         let types = list(parameters.iter().map(String::as_str).collect());
         let nulls = list(vec!["NULL"; parameters.len()]);
+        // So that the server gives up before we do.
+        let limit = self.timeout.map_or(LIMIT, |limit| (limit.as_millis() / 2).clamp(1, LIMIT));
         // With the values known the planner would leave out what NULL rules out: with a statement that is prepared it can
         // be kept from looking. The text may end with a comment.
         let script = format!(
-            "BEGIN READ ONLY; SET LOCAL statement_timeout = '5s'; SET LOCAL plan_cache_mode = force_generic_plan; \
+            "BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}; SET LOCAL plan_cache_mode = force_generic_plan; \
              PREPARE {NAME}{types} AS {text}\n; EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE {NAME}{nulls}; \
-             {DEALLOCATE}; ROLLBACK"
+             DEALLOCATE {NAME}; ROLLBACK"
         );
         let tidy = Tidy { connection: self, armed: true };
         let reply = self.simple_reply(&script)?;
         let refused = check(&reply).is_err();
-        if refused {
-            if self.link.status() != Status::Idle {
-                self.simple("ROLLBACK")?;
-            }
+        // A syntax error is found before anything has begun.
+        if refused && self.link.status() != Status::Idle {
             let prepared = Messages::new(&reply.bytes)
                 .any(|(tag, body)| tag == b'C' && decode::command_tag(&reply.bytes[body]) == "PREPARE");
-            if prepared {
-                self.simple(DEALLOCATE)?;
-            }
+            self.simple_reply(if prepared { TIDY } else { "ROLLBACK" })?;
         }
         tidy.done();
         if refused {
@@ -123,8 +125,7 @@ impl Tidy<'_> {
 impl Drop for Tidy<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.connection.post_rollback();
-            self.connection.post_simple(DEALLOCATE);
+            self.connection.post_simple(TIDY);
         }
     }
 }
