@@ -71,7 +71,8 @@ impl Connection {
     /// The plan that the server has for a statement, whatever the values of its parameters are, as JSON; none if it does
     /// not tell. Nothing is executed.
     ///
-    /// `parameters` are their types, as SQL. Call it outside a transaction.
+    /// `parameters` are their types, as SQL. Call it outside a transaction, with a text that the server has parsed as one
+    /// statement: here it stands among others.
     ///
     /// # Errors
     ///

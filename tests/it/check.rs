@@ -6,8 +6,11 @@ use std::time::SystemTime;
 use maypole::types::{Json, Kind, Type};
 use maypole::{Database, FromRow, Query, Result, Row, ToSql, query, select};
 
+use crate::support::chaos::cancel;
 use crate::support::client::Client;
+use crate::support::eventually::eventually;
 use crate::support::pool::TestPool;
+use crate::support::proxy::{ANY, Backend, Proxy, nth};
 use crate::support::server::server;
 
 /// The whole text of the error that the check of this database is.
@@ -732,7 +735,51 @@ fn a_lost_connection_is_no_finding() {
     make(&format!("SELECT pg_terminate_backend({pid})"));
     let error = apart::ONE.check_on(&lease).expect_err("the session is gone");
     assert!(!error.to_string().contains("do not fit"), "{error}");
-    assert_eq!(lease.in_transaction(), false);
     drop(lease);
+    test.finish();
+}
+
+mod cancelled {
+    use super::*;
+
+    pub(super) static DB: Database = Database::named("check_cancelled");
+
+    #[select(
+        DB,
+        "SELECT c.oid, a.attrelid FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = :name"
+    )]
+    pub(super) fn joined(name: &str) -> Query<(u32, u32)>;
+}
+
+#[test]
+fn a_check_that_is_cancelled_leaves_nothing_behind() {
+    let proxy = Proxy::start(&server().url());
+    let test = TestPool::at(&proxy.url(), 1);
+    test.db.script("SELECT 1").expect("warm");
+    let mut cancels = 0;
+    for round in 1.. {
+        test.ledger();
+        let held = proxy.on(Backend, ANY, nth(round)).hold();
+        let pool = test.pool.clone();
+        let victim = maypole::spawn(move || {
+            let lease = pool.connection().expect("lent");
+            cancelled::DB.check_on(&lease).expect("a warning").warnings()
+        });
+        eventually("held, or over", || held.hits() > 0 || victim.is_done());
+        if held.hits() == 0 {
+            assert_eq!(victim.join().expect("not cancelled"), 1);
+            held.release();
+            assert!(cancels > 10, "a check has more messages than {cancels}");
+            break;
+        }
+        cancel(&victim);
+        cancels += usize::from(victim.join().is_err());
+        held.release();
+        test.ledger();
+        assert_eq!(test.sessions("AND state LIKE 'idle in transaction%'"), 0, "held at message {round}");
+        let left = "SELECT count(*) FROM pg_prepared_statements WHERE name = 'maypole_check'";
+        assert_eq!(test.db.query(left, ()).value::<i64>().expect("counted"), 0, "held at message {round}");
+    }
+    let _ = cancelled::joined("");
     test.finish();
 }
