@@ -422,10 +422,13 @@ impl fmt::Display for Error {
         if let Some(query) = &self.0.query {
             query.excerpt(f, self.db_error().and_then(DbError::position))?;
         }
-        if let Kind::Database(error) = &self.0.kind
-            && let Some(hint) = error.hint()
-        {
-            write!(f, "\n   = hint: {hint}")?;
+        if let Kind::Database(error) = &self.0.kind {
+            if let Some(detail) = error.detail_without_values() {
+                write!(f, "\n   = detail: {detail}")?;
+            }
+            if let Some(hint) = error.hint() {
+                write!(f, "\n   = hint: {hint}")?;
+            }
         }
         if let Some(help) = self.0.query.as_ref().and_then(|query| query.help.as_deref()) {
             write!(f, "\n   = help: {help}")?;
@@ -484,6 +487,7 @@ mod tests {
             "query get_customer failed: column \"nmae\" does not exist [42703 undefined_column]\n   \
              | SELECT id, nmae FROM customers WHERE id = :id\n   \
              |            ^^^^\n   \
+             = detail: a value\n   \
              = hint: Perhaps you meant to reference the column \"customers.name\"."
         );
     }
@@ -494,7 +498,7 @@ mod tests {
         let mut error = undefined_column();
         if let Kind::Database(e) = &mut error.0.kind {
             e.position = Some(18);
-            e.hint = None;
+            (e.hint, e.detail) = (None, None);
         }
         assert!(error.in_query(&context).to_string().ends_with("\n   |   , nmae\n   |     ^^^^"));
     }
@@ -507,7 +511,7 @@ mod tests {
             let mut error = undefined_column();
             if let Kind::Database(e) = &mut error.0.kind {
                 e.position = Some(position);
-                e.hint = None;
+                (e.hint, e.detail) = (None, None);
             }
             let text = error.in_query(&context).to_string();
             text.lines().skip(1).map(|line| line[5..].to_owned()).collect::<Vec<_>>()
@@ -528,7 +532,7 @@ mod tests {
         let outer = Error::commit("rolled back", Outcome::RolledBack).caused_by(undefined_column());
         assert_eq!(outer.sqlstate(), Some("42703"));
         assert_eq!(outer.duplicate().sqlstate(), Some("42703"));
-        assert!(!format!("{outer:?}").contains("a value"), "detail may hold values of rows");
+        assert!(format!("{outer:?}").contains("detail: a value"), "of this class it holds no values of rows");
     }
 
     #[test]

@@ -131,7 +131,9 @@ fn an_idle_connection_holds_no_more_than_16_kib_and_shrinks_again() {
     measure("a reply that nobody waited for", &|lease| {
         let limit = Duration::from_millis(1);
         let slow = "SELECT repeat('x', 4000000) FROM pg_sleep(0.02)";
-        assert!(lease.query(slow, ()).timeout(limit).run().expect_err("too slow").is_timeout());
+        assert!(
+            lease.query(slow, ()).timeout(limit).rows::<maypole::Row>().expect_err("too slow").is_timeout()
+        );
     });
     // Replies that fill the reading buffer to the last byte, at each of its sizes, and some that do not. Around the
     // text are 36 bytes of messages.

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
-use maypole::{Config, Database, Error, Pool, Row, Secret};
+use maypole::{Config, Database, Error, Pool, Query, Row, Secret, params, select};
 
 use support::backend::{authentication_cleartext_password, authentication_md5_password, fatal};
 use support::client::Client;
@@ -161,6 +161,12 @@ fn no_type_prints_the_password() {
     nothing_was_logged();
 }
 
+static DB: Database = Database::named("secrets");
+
+/// A text where a number is wanted: the server says so.
+#[select(DB, "SELECT :n::int4")]
+fn number(n: &str) -> Query<i32>;
+
 /// Case 45: values of parameters are nobody's business either.
 #[test]
 fn no_error_of_a_query_prints_a_parameter() {
@@ -169,6 +175,13 @@ fn no_error_of_a_query_prints_a_parameter() {
     let failures = [
         test.db.query("SELECT $1::int", (MARKER,)).rows::<maypole::Row>().map(drop),
         test.db.query("SELECT $1::text, 1 / 0", (MARKER,)).rows::<maypole::Row>().map(drop),
+        // The server would quote these.
+        test.db.query("SELECT $1::uuid", (MARKER,)).rows::<maypole::Row>().map(drop),
+        test.db.query("SELECT $1::date", (MARKER,)).rows::<maypole::Row>().map(drop),
+        test.db.query("SELECT $1::json", (MARKER,)).rows::<maypole::Row>().map(drop),
+        test.db.query("SELECT $1::uuid[]", (vec![MARKER],)).rows::<maypole::Row>().map(drop),
+        test.db.query("SELECT :n::int4", params! { n: MARKER }).rows::<maypole::Row>().map(drop),
+        number(MARKER).on(&test.db).value().map(drop),
         test.db.query("SELECT $1::text", (MARKER,)).value::<i32>().map(drop),
         test.db.query("SELECT $1::text UNION SELECT 'x'", (MARKER,)).unique::<String>().map(drop),
         test.db

@@ -161,7 +161,9 @@ impl Connection {
                     self.end_bare(portal);
                     return Err(self.refused(request.source, plan, &reply));
                 }
-                Introduced::Otherwise => Some(self.told_otherwise(plan, &reply, portal, deadline)?),
+                Introduced::Otherwise => {
+                    Some(self.told_otherwise(request.source, plan, &reply, portal, deadline)?)
+                }
             },
         };
         if let Err(error) = check(&reply) {
@@ -304,7 +306,8 @@ impl Connection {
     /// This session was told something else about a plan than others.
     fn told_otherwise(
         &self,
-        plan: &Plan,
+        source: Source<'_>,
+        plan: &Arc<Plan>,
         reply: &Reply,
         portal: Portal<'_>,
         deadline: Deadline,
@@ -324,9 +327,10 @@ impl Connection {
                 self.end_bare(portal);
                 Err(match check(reply) {
                     Err(failed) => Failure::Final(failed),
-                    // Introduced alone next time: that is no reason to execute anything twice but a select.
+                    // Its types could not be asked for while the portal was open. It is a select: it may be run again.
                     Ok(()) if portal.bare => {
                         self.link.forget(plan, Stale::Plan);
+                        self.introduce(source, plan, deadline)?;
                         Failure::Outdated(error)
                     }
                     Ok(()) => Failure::Final(error),

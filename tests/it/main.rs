@@ -13,6 +13,7 @@ mod hooks;
 mod hostile;
 mod kit;
 mod limits;
+mod nucleon;
 mod parameters;
 mod query_limits;
 mod rows;
