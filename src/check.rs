@@ -151,7 +151,13 @@ fn ask(connection: &Connection, query: &Registered) -> Result<Parsed, Unparsed> 
     };
     let statement = &described.statement;
     let mut findings = parameters::findings(declared, &statement.params);
-    let compared = columns::compare(declared, (query.shape)().0, &statement.columns, statement.returns_rows);
+    let compared = columns::compare(
+        declared,
+        (query.shape)().0,
+        &statement.columns,
+        statement.returns_rows,
+        &|from, to| casts(connection, from, to),
+    );
     findings.extend(compared.findings);
     Ok(Parsed { declared, described, findings, not_null: compared.not_null })
 }
@@ -185,13 +191,22 @@ fn told_wrongly(connection: &Connection, declared: &'static Declared, error: &Er
             Ok(described) => {
                 let params = described.statement.params.iter().enumerate();
                 let taken = params.filter(|(at, type_)| is_its(*at) && type_.oid() != argument.kind.oid());
-                return Ok(taken.map(|(_, type_)| parameters::told_wrongly(argument, type_)).collect());
+                return Ok(taken
+                    .map(|(_, type_)| {
+                        parameters::told_wrongly(argument, type_, &|from, to| casts(connection, from, to))
+                    })
+                    .collect());
             }
             Err(error) if is_about_the_server(&error) => return Err(error),
             Err(_) => {}
         }
     }
     Ok(Vec::new())
+}
+
+/// Whether the server can cast a type to another: what is advised should work.
+fn casts(connection: &Connection, from: &str, to: &str) -> bool {
+    connection.describe_text(&format!("SELECT CAST(NULL::{from} AS {to})"), Vec::new()).is_ok()
 }
 
 /// The columns of tables that may be NULL, with their names.

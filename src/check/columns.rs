@@ -46,12 +46,14 @@ impl NotNull {
     }
 }
 
-/// Compares what rows become with the columns that the statement returns, if it returns rows.
+/// Compares what rows become with the columns that the statement returns, if it returns rows. `casts` says whether the
+/// first of two types can be cast to the second.
 pub(super) fn compare(
     declared: &'static Declared,
     shape: Option<Shape>,
     columns: &Columns,
     returns_rows: bool,
+    casts: &dyn Fn(&str, &str) -> bool,
 ) -> Compared {
     let mut findings = Vec::new();
     let mut not_null = Vec::new();
@@ -72,7 +74,7 @@ pub(super) fn compare(
             match (shape.check)(columns) {
                 Ok(()) => not_null = strict(&places, columns, declared.not_null),
                 Err(error) => {
-                    findings = misfits(&places, columns);
+                    findings = misfits(&places, columns, casts);
                     // Whatever the outline says, such a row can't be read.
                     if findings.is_empty() {
                         let rust = short_name((shape.rust)());
@@ -124,13 +126,13 @@ fn strict(places: &[Place], columns: &Columns, silenced: &[&str]) -> Vec<NotNull
 }
 
 /// What keeps the columns from fitting.
-fn misfits(places: &[Place], columns: &Columns) -> Vec<Finding> {
+fn misfits(places: &[Place], columns: &Columns, casts: &dyn Fn(&str, &str) -> bool) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for place in places {
         let Some(problem) = &place.problem else { continue };
         let column = place.column.and_then(|position| columns.get(position));
         findings.push(match column {
-            Some(column) => wrong(place, column, problem),
+            Some(column) => wrong(place, column, problem, casts),
             None => missing(place, problem),
         });
     }
@@ -144,13 +146,13 @@ fn misfits(places: &[Place], columns: &Columns) -> Vec<Finding> {
     findings
 }
 
-fn wrong(place: &Place, column: &Column, problem: &str) -> Finding {
+fn wrong(place: &Place, column: &Column, problem: &str, casts: &dyn Fn(&str, &str) -> bool) -> Finding {
     let (name, sql) = (column.name(), sql_name(column.type_()));
     let beginning = format!("column \"{name}\" is {}, which ", column.type_());
     let message = match problem.strip_prefix(&beginning) {
         Some(what) => {
             let what = what.split_once(": ").map_or(what, |(what, _)| what);
-            let (change, cast) = fixes(place, column);
+            let (change, cast) = fixes(place, column, casts);
             vec![what.to_owned(), change, cast]
         }
         // It says itself what to do.
@@ -160,7 +162,7 @@ fn wrong(place: &Place, column: &Column, problem: &str) -> Finding {
 }
 
 /// The change on the Rust side, and the one on the other.
-fn fixes(place: &Place, column: &Column) -> (String, String) {
+fn fixes(place: &Place, column: &Column, casts: &dyn Fn(&str, &str) -> bool) -> (String, String) {
     let (name, sql) = (column.name(), sql_name(column.type_()));
     let in_text = column.wire() != column.type_();
     let fits = if in_text { Some("String".into()) } else { rust_for(column.type_(), &place.rust) };
@@ -173,7 +175,10 @@ fn fixes(place: &Place, column: &Column) -> (String, String) {
     let cast = match sql_for(&place.rust) {
         // The labels of an enum are texts and nothing else.
         _ if is_enum => format!("or read the label, as String: CAST(… AS text) AS {name} in the SQL"),
-        Some(wanted) => format!("or cast the column in the SQL: CAST(… AS {wanted}) AS {name}"),
+        Some(wanted) if casts(&sql, &wanted) => {
+            format!("or cast the column in the SQL: CAST(… AS {wanted}) AS {name}")
+        }
+        Some(wanted) => format!("or select something else, that is {wanted}"),
         None => format!("or cast the column in the SQL to what {} is", place.rust),
     };
     (change, cast)

@@ -1,4 +1,4 @@
-//! Whether the arguments of a query can be sent as what the server expects. Uses: declared, names, protocol, report.
+//! Whether the arguments of a query can be sent as what the server expects. Uses: columns, declared, names, protocol, report.
 //!
 //! What is told is what fails, or may fail, when the query runs: a value of a built-in type whose type the server was told
 //! is never refused; a text is read by the server as whatever it expects, and where that is a number, a truth value or
@@ -6,8 +6,9 @@
 
 use postgres_types::{Kind as Shape, Type};
 
-use super::names::{rust_for, sql_name};
+use super::names::{rust_for, sql_for, sql_name};
 use super::report::{Finding, Severity};
+use crate::columns::short_name;
 use crate::declared::{Argument, Declared, Kind};
 use crate::protocol::bind::has_rust_type;
 
@@ -33,14 +34,20 @@ pub(super) fn findings(declared: &'static Declared, expected: &[Type]) -> Vec<Fi
     findings
 }
 
-/// What the server would take, where it refuses the statement because of the type that it was told.
-pub(super) fn told_wrongly(argument: &Argument, type_: &Type) -> Finding {
+/// What the server would take, where it refuses the statement because of the type that it was told. `casts` says whether the
+/// first of two types can be cast to the second.
+pub(super) fn told_wrongly(argument: &Argument, type_: &Type, casts: &dyn Fn(&str, &str) -> bool) -> Finding {
     let told = Type::from_oid(argument.kind.oid()).unwrap_or(Type::UNKNOWN);
-    let (name, sql) = (argument.name, sql_name(type_));
+    let (name, told, sql) = (argument.name, sql_name(&told), sql_name(type_));
+    let column = format!("or change the column to {told}");
     let message = vec![
-        format!("is sent as {}, the statement takes {sql} there", sql_name(&told)),
+        format!("is sent as {told}, the statement takes {sql} there"),
         change(argument, type_),
-        format!("or cast it in the SQL, CAST(:{name} AS {sql}), or change the column to {}", sql_name(&told)),
+        if casts(&told, &sql) {
+            format!("or cast it in the SQL, CAST(:{name} AS {sql}), {column}")
+        } else {
+            column
+        },
     ];
     finding(argument, type_, message)
 }
@@ -86,7 +93,12 @@ fn mismatch(argument: &Argument, type_: &Type) -> Option<Vec<String>> {
             vec![
                 format!("can't be sent as {sql}, which the statement takes there"),
                 change(argument, type_),
-                format!("or cast it in the SQL to what {} is, CAST(:{name} AS …)", argument.type_name),
+                match sql_for(&short_name(argument.type_name)) {
+                    Some(own) => format!("or cast it in the SQL: CAST(:{name} AS {own})"),
+                    None => {
+                        format!("or cast it in the SQL to what {} is, CAST(:{name} AS …)", argument.type_name)
+                    }
+                },
             ]
         }
     };
