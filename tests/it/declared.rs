@@ -81,6 +81,33 @@ fn the_first_use_on_a_session_costs_one_round_trip() {
     test.finish();
 }
 
+#[test]
+fn a_query_runs_wherever_it_is_told() {
+    let test = TestPool::new(2);
+    let mut lease = test.pool.connection().expect("lent");
+    let connection: &maypole::Connection = &lease;
+    for query in
+        [double(1).on(&test.db), double(1).on(&test.pool), double(1).on(connection), double(1).on(&lease)]
+    {
+        assert_eq!(query.unique().expect("doubled"), 2);
+    }
+    assert_eq!(double(1).on(&mut lease).unique().expect("doubled"), 2);
+    assert_eq!(lease.transaction(|q| double(1).on(q).unique()).expect("doubled"), 2);
+    assert_eq!(lease.transaction(|q| double(1).on(&q).unique()).expect("doubled"), 2);
+    /// Whoever is given no more than that something runs queries.
+    fn doubled(executor: &impl maypole::Executor) -> Result<i32> {
+        double(1).on(executor).timeout(None).unique()
+    }
+    assert_eq!(doubled(&lease).expect("doubled"), 2);
+    // Without being told it is the database of its declaration, which has no setting here.
+    assert!(double(1).unique().expect_err("no such setting").is_config());
+    drop(lease);
+    let db = Database::from(test.pool.clone());
+    let worker = maypole::spawn(move || double(21).on(&db).unique());
+    assert_eq!(worker.join().expect("no panic").expect("doubled"), 42);
+    test.finish();
+}
+
 #[query(DB, "INSERT INTO declared_wrong (id, name) VALUES (:id, 'a') RETURNING id, name")]
 fn insert_wrongly(id: i32) -> Query<(i32, i32)>;
 
