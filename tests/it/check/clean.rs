@@ -8,7 +8,7 @@ use maypole::{Database, FromRow, Query, Row, query, select};
 use super::make;
 use crate::support::pool::TestPool;
 
-mod clean {
+mod queries {
     use super::*;
 
     pub(super) static DB: Database = Database::named("check_clean");
@@ -140,7 +140,7 @@ mod clean {
 
 #[test]
 fn correct_queries_are_clean_and_nothing_is_run_or_left_on_the_session() {
-    use clean::*;
+    use queries::*;
     make(SCHEMA);
     make("INSERT INTO check_clean_orders VALUES (1, 1, 1)");
     let test = TestPool::new(1);
