@@ -158,11 +158,11 @@ pub(crate) fn explain(error: Error, ask: &Ask<'_>) -> Error {
 }
 
 /// What the library knows better than the server.
-fn help(error: &Error, source: Source<'_>) -> Option<String> {
+pub(crate) fn help(error: &Error, source: Source<'_>) -> Option<String> {
     let error = error.db_error()?;
     match error.code() {
-        // "could not determine data type of parameter $1"
-        "42P18" => {
+        // "could not determine data type of parameter $1"; the other is also "inconsistent types deduced for parameter $1".
+        code @ ("42P18" | "42P08") => {
             let digits: String =
                 error.message().rsplit('$').next()?.chars().take_while(char::is_ascii_digit).collect();
             let number: usize = digits.parse().ok()?;
@@ -173,6 +173,12 @@ fn help(error: &Error, source: Source<'_>) -> Option<String> {
                     format!(":{}", declared.arguments.get(usize::from(slot.argument))?.name)
                 }
             };
+            if code == "42P08" {
+                return Some(format!(
+                    "the places of {name} do not tell one type: write casts, such as {name}::text; a test of it that is part \
+                     of an expression needs parentheses, ({name} IS NULL)"
+                ));
+            }
             Some(format!(
                 "nothing in the statement tells the type of {name}: write a cast, such as {name}::text"
             ))

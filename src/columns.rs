@@ -286,7 +286,7 @@ fn advice(type_: &Type) -> String {
 }
 
 /// The usual Rust type for values of this type, where there is one without further crates.
-fn rust_type(type_: &Type) -> Option<String> {
+pub(crate) fn rust_type(type_: &Type) -> Option<String> {
     if let Kind::Array(element) = type_.kind() {
         return rust_type(element).map(|element| format!("Vec<{element}>"));
     }

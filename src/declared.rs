@@ -47,6 +47,8 @@ pub struct Argument {
     pub type_name: &'static str,
     /// How its values travel.
     pub kind: Kind,
+    /// Which types its values can be written as, where that can be asked.
+    pub accepts: Option<fn(&Type) -> bool>,
 }
 
 /// What stands for one `$n`.
@@ -145,10 +147,17 @@ impl<T: Certain + ?Sized> KindOf<T> {
     pub const KIND: Kind = T::KIND;
 }
 
+impl<T: ToSql> KindOf<T> {
+    /// Which types its values can be written as.
+    pub const ACCEPTS: Option<fn(&Type) -> bool> = Some(<T as ToSql>::accepts);
+}
+
 /// Types that travel as the type that the server expects.
 pub trait OpenKind {
     /// How values of this type travel.
     const KIND: Kind = Kind::Open;
+    /// What can't be a parameter accepts nothing; that is reported where its value is taken.
+    const ACCEPTS: Option<fn(&Type) -> bool> = None;
 }
 
 impl<T: ?Sized> OpenKind for KindOf<T> {}

@@ -42,6 +42,7 @@
 //! * [`Query`]: a declared query that was called; [`Sql`]: an ad-hoc one. Both do nothing until one of their terminals
 //!   (`unique`, `optional`, `first`, `rows`, `value`, `flat`, `run`, `each`, iteration) runs them. [`Rows`]: a result that
 //!   streams in bounded memory.
+//! * [`Report`]: what [`Database::check`] says of the declared queries.
 //! * [`Tx`]: a transaction under way.
 //! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
 //! * [`Connection`]: one session with the server.
@@ -70,6 +71,7 @@
 
 mod application;
 mod call;
+mod check;
 mod columns;
 mod config;
 mod connection;
@@ -108,6 +110,7 @@ mod sqlstate;
 mod suggest;
 mod transaction;
 
+pub use check::Report;
 pub use columns::{Column, Columns};
 pub use config::{Config, SslMode};
 pub use connection::Connection;
@@ -158,3 +161,8 @@ pub mod __fuzzing {
 // The derives write `::maypole`, in the tests of this crate too.
 #[cfg(test)]
 extern crate self as maypole;
+
+/// The programs of the page for users are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/queries.md")]
+mod page_of_queries {}

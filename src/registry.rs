@@ -1,5 +1,6 @@
-//! Every declared query of the program. Uses: columns, database, declared, error, from_row.
+//! Every declared query of the program. Uses: columns, database, declared, error, from_row, outline.
 
+use std::any::type_name;
 use std::marker::PhantomData;
 
 use crate::columns::Columns;
@@ -7,6 +8,7 @@ use crate::database::Database;
 use crate::declared::Declared;
 use crate::error::Result;
 use crate::from_row::{FromRow, FromValue};
+use crate::outline::Place;
 
 /// A declared query, as its declaration registers it.
 pub struct Registered {
@@ -22,7 +24,18 @@ inventory::collect!(Registered);
 
 /// What the rows of a declared query become.
 #[derive(Clone, Copy)]
-pub struct ResultShape(pub(crate) Option<fn(&Columns) -> Result<()>>);
+pub struct ResultShape(pub(crate) Option<Shape>);
+
+/// A type that rows become.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// Its name, with paths.
+    pub(crate) rust: fn() -> &'static str,
+    /// Whether the columns fit.
+    pub(crate) check: fn(&Columns) -> Result<()>,
+    /// What it expects of each column.
+    pub(crate) outline: fn(&Columns) -> Vec<Place>,
+}
 
 impl ResultShape {
     /// The statement returns no rows.
@@ -37,7 +50,11 @@ pub struct Shaped<T>(PhantomData<T>);
 impl<T: FromRow> Shaped<T> {
     /// What its rows become.
     pub fn shape() -> ResultShape {
-        ResultShape(Some(|columns| T::plan(columns).map(drop)))
+        ResultShape(Some(Shape {
+            rust: type_name::<T>,
+            check: |columns| T::plan(columns).map(drop),
+            outline: T::outline,
+        }))
     }
 }
 
@@ -60,7 +77,7 @@ impl<T> ValueShape for Shaped<T> {
     where
         T: Value,
     {
-        ResultShape(Some(T::fits))
+        ResultShape(Some(Shape { rust: type_name::<T>, check: T::fits, outline: T::places }))
     }
 }
 
@@ -76,16 +93,22 @@ pub trait Value: Sized {
     ///
     /// If they are not.
     fn fits(columns: &Columns) -> Result<()>;
+
+    /// What is expected of the columns.
+    fn places(columns: &Columns) -> Vec<Place>;
 }
 
 impl<T: FromValue> Value for T {
     fn fits(columns: &Columns) -> Result<()> {
         T::check(columns)
     }
+
+    fn places(columns: &Columns) -> Vec<Place> {
+        T::outline(columns)
+    }
 }
 
 /// All that are declared for this database. Databases of the same setting share a pool, and their queries.
-#[allow(dead_code, reason = "the check against the schema reads it")]
 pub(crate) fn of(database: &Database) -> impl Iterator<Item = &'static Registered> {
     let name = database.setting();
     inventory::iter::<Registered>

@@ -42,6 +42,7 @@ const ORDER: &[&str] = &[
     "application",
     "database",
     "registry",
+    "check",
     "fuzzing",
 ];
 

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use maypole::types::Json;
-use maypole::{Config, Database, Pool, Row, STACK_SIZE};
+use maypole::{Config, Database, Pool, Query, Row, STACK_SIZE, select};
 
 use support::eventually::eventually;
 use support::pool::prepare;
@@ -35,8 +35,18 @@ const COMFORT: usize = STACK_SIZE * 3 / 4;
 
 type Operation = (&'static str, fn(&Database));
 
+/// Never opened.
+static DECLARED: Database = Database::named("declared");
+
+#[select(
+    DECLARED,
+    "SELECT c.oid, a.attrelid
+       FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = :name"
+)]
+fn joined(name: &str) -> Query<(u32, u32)>;
+
 /// What a user may do in a coroutine.
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 18] = [
     ("nothing", |_| {}),
     ("first use: a pool is made and a connection opened", |db| {
         db.query("SELECT 1", ()).rows::<maypole::Row>().expect("an answer");
@@ -72,6 +82,12 @@ const OPERATIONS: [Operation; 17] = [
             Ok(sum)
         });
         assert_eq!(sum.expect("committed"), 1275);
+    }),
+    ("declared queries checked", |db| {
+        let lease = db.pool().expect("a pool").connection().expect("lent");
+        let report = DECLARED.check_on(&lease).expect("a warning");
+        assert!(report.to_string().contains("outer join"), "{report}");
+        lease.transaction(|q| joined("relname").on(q).rows().map(drop)).expect_err("NULL");
     }),
     ("script", |db| db.script("SELECT 1; SELECT 2").expect("an answer")),
     ("error of the server, shown", |db| {

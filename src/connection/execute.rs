@@ -301,10 +301,15 @@ impl Connection {
 
     /// Parse, Describe, Sync.
     fn question(&self, asked: &Plan, deadline: Deadline) -> Result<Arc<Statement>> {
+        let reply = self.parse_and_describe(asked, deadline)?;
+        Ok(Arc::new(self.describe(&reply, |oid| self.resolve(oid, deadline))?))
+    }
+
+    pub(super) fn parse_and_describe(&self, asked: &Plan, deadline: Deadline) -> Result<Reply> {
         let (_, claim) = self.link.submit_for(asked, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
         let reply = self.wait(claim)?;
         check(&reply)?;
-        Ok(Arc::new(self.describe(&reply, |oid| self.resolve(oid, deadline))?))
+        Ok(reply)
     }
 
     /// This session was told something else about a plan than others.
@@ -389,7 +394,7 @@ impl Connection {
         }
     }
 
-    fn describe(&self, reply: &Reply, resolve: impl Fn(Oid) -> Result<Type>) -> Result<Statement> {
+    pub(super) fn describe(&self, reply: &Reply, resolve: impl Fn(Oid) -> Result<Type>) -> Result<Statement> {
         let mut params = Vec::new();
         let mut columns = Vec::new();
         let mut returns_rows = false;
@@ -417,7 +422,7 @@ impl Connection {
 
     /// The type with this OID. The server's own word on its catalogue is taken only in built-in types, or it could send us
     /// from question to question until our stack is used up.
-    fn resolve(&self, oid: Oid, deadline: Deadline) -> Result<Type> {
+    pub(super) fn resolve(&self, oid: Oid, deadline: Deadline) -> Result<Type> {
         if self.resolving.replace(true) {
             return Ok(self.link.knowledge.types.known_or_unknown(oid));
         }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod cursor;
+mod describe;
 mod driver;
 mod execute;
 mod link;
@@ -20,6 +21,7 @@ use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::{CHUNK, Cursor};
+pub(crate) use describe::Described;
 pub(crate) use execute::{Fit, Request};
 pub(crate) use link::{Errand, Fitness, Introduced, Known, Link};
 pub(crate) use open::open;
@@ -105,9 +107,14 @@ impl Connection {
 
     /// Asks for a rollback and does not wait for it.
     pub(crate) fn post_rollback(&self) {
+        self.post_simple("ROLLBACK");
+    }
+
+    /// Sends a statement of our own by the simple protocol, and does not wait for what comes of it.
+    fn post_simple(&self, text: &'static str) {
         let mut bytes = BytesMut::new();
         // A constant text: it cannot fail.
-        let _ = Encoder::new(&mut bytes, usize::MAX).query("ROLLBACK");
+        let _ = Encoder::new(&mut bytes, usize::MAX).query(text);
         self.link.post_and_forget(&bytes, encode::SIMPLE);
     }
 
@@ -136,13 +143,18 @@ impl Connection {
 
     /// Runs statements by the simple protocol; the last command tag.
     pub(crate) fn simple(&self, text: &str) -> Result<String> {
-        self.refuse_while_streaming()?;
-        let deadline = Deadline::after(self.timeout);
-        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
-        let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
+        let reply = self.simple_reply(text)?;
         check(&reply)?;
         let tag = Messages::new(&reply.bytes).filter(|(tag, _)| *tag == b'C').last();
         Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
+    }
+
+    /// The whole reply to statements by the simple protocol, an error included.
+    fn simple_reply(&self, text: &str) -> Result<Reply> {
+        self.refuse_while_streaming()?;
+        let deadline = Deadline::after(self.timeout);
+        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
+        reply.map_err(|error| error.limited_to(self.timeout))
     }
 
     /// Sends a request and waits for its reply.

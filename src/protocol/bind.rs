@@ -142,7 +142,7 @@ fn write_open(
 }
 
 /// Types for which a text is more likely a mistake than meant.
-fn has_rust_type(type_: &Type) -> bool {
+pub(crate) fn has_rust_type(type_: &Type) -> bool {
     matches!(
         *type_,
         Type::BOOL

@@ -50,6 +50,16 @@ impl Iterator for Messages<'_> {
 pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) type_oid: Oid,
+    /// The column of a table that it is, as it stands there.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) table: Oid,
+    /// `attnum` of `pg_attribute`.
+    pub(crate) attribute: i16,
 }
 
 /// The columns in the body of a RowDescription.
@@ -64,9 +74,29 @@ fn fields(description: &RowDescriptionBody) -> std::io::Result<Vec<Field>> {
     let mut all = Vec::new();
     let mut fields = description.fields();
     while let Some(field) = fallible_next(&mut fields)? {
-        all.push(Field { name: field.name().to_owned(), type_oid: field.type_oid() });
+        // Both are 0 for what is no column of a table (manual, "Message Formats", RowDescription).
+        let origin = Origin { table: field.table_oid(), attribute: field.column_id() };
+        all.push(Field {
+            name: field.name().to_owned(),
+            type_oid: field.type_oid(),
+            origin: (origin.table != 0 && origin.attribute != 0).then_some(origin),
+        });
     }
     Ok(all)
+}
+
+/// The values in the body of a DataRow whose columns are in text format.
+pub(crate) fn text_row(body: &[u8]) -> Result<Vec<Option<String>>> {
+    let Message::DataRow(row) = whole(b'D', body)? else {
+        return Err(malformed("DataRow"));
+    };
+    let mut values = Vec::new();
+    let mut ranges = row.ranges();
+    while let Some(range) = fallible_next(&mut ranges).map_err(|_| malformed("DataRow"))? {
+        let value = range.map(|range| row.buffer().get(range).ok_or_else(|| malformed("DataRow")));
+        values.push(value.transpose()?.map(|text| String::from_utf8_lossy(text).into_owned()));
+    }
+    Ok(values)
 }
 
 /// The types in the body of a ParameterDescription.
@@ -202,6 +232,10 @@ mod tests {
     fn counts_that_disagree_are_errors() {
         assert!(row_description(b"\0\x02abc\0").is_err());
         assert!(row_description(b"").is_err());
+        assert!(text_row(b"\0\x01\0\0\0\x05abc").is_err());
+        assert!(text_row(b"\0\x02\0\0\0\x01a").is_err());
+        let row = text_row(b"\0\x02\0\0\0\x01a\xff\xff\xff\xff").expect("two values");
+        assert_eq!(row, [Some("a".to_owned()), None]);
         assert!(parameter_description(b"\xff\xff\0\0\0\x17").is_err());
         assert_eq!(parameter_description(b"\0\x01\0\0\0\x17").expect("one"), vec![23]);
     }

@@ -91,7 +91,9 @@ fn a_query_runs_wherever_it_is_told() {
     {
         assert_eq!(query.unique().expect("doubled"), 2);
     }
-    assert_eq!(double(1).on(&mut lease).unique().expect("doubled"), 2);
+    #[allow(clippy::unnecessary_mut_passed, reason = "people write it, and it works")]
+    let held = double(1).on(&mut lease).unique();
+    assert_eq!(held.expect("doubled"), 2);
     assert_eq!(lease.transaction(|q| double(1).on(q).unique()).expect("doubled"), 2);
     assert_eq!(lease.transaction(|q| double(1).on(&q).unique()).expect("doubled"), 2);
     /// Whoever is given no more than that something runs queries.

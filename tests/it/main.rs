@@ -5,6 +5,7 @@ mod askers;
 mod authentication;
 mod catalogue;
 mod changes;
+mod check;
 mod closing;
 mod declared;
 mod errands;

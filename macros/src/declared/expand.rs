@@ -135,6 +135,10 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
                     use ::maypole::__private::OpenKind as _;
                     ::maypole::__private::KindOf::<#erased>::KIND
                 },
+                accepts: {
+                    use ::maypole::__private::OpenKind as _;
+                    ::maypole::__private::KindOf::<#erased>::ACCEPTS
+                },
             }
         }
     });
