@@ -11,6 +11,7 @@ use crate::{Result, process};
 pub struct Report {
     pub system: String,
     pub workload: String,
+    pub round: u64,
     pub conns: usize,
     pub tasks: usize,
     pub secs: f64,
@@ -48,6 +49,7 @@ impl Report {
         Ok(Report {
             system: system.to_owned(),
             workload: load.workload.name().to_owned(),
+            round: load.round,
             conns: load.conns,
             tasks,
             secs: load.seconds,
@@ -83,7 +85,7 @@ impl Weight {
 }
 
 /// To five significant digits: no more is true.
-fn rounded(number: f64) -> f64 {
+pub fn rounded(number: f64) -> f64 {
     format!("{number:.4e}").parse().unwrap_or(number)
 }
 
@@ -136,7 +138,7 @@ fn row(name: &str, cells: &[String; 9]) -> String {
     )
 }
 
-fn median(mut figures: Vec<f64>) -> Option<f64> {
+pub fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     match figures.len() {
@@ -163,6 +165,7 @@ mod tests {
             tasks: 1,
             seconds: 1.0,
             round: 1,
+            operations: None,
             url: String::new(),
         };
         let cost = Cost { wall: Duration::from_secs(1), cpu: Duration::from_millis(500) };

@@ -28,13 +28,20 @@ pub const SYSTEM: System = System {
 };
 
 fn run(name: &'static str, load: &Load) -> Result<()> {
-    may::config().set_workers(2).set_worker_pin(false);
+    configure(load);
     match load.workload {
         Workload::Select | Workload::Latency => select(name, load),
         Workload::Borrow => borrow(name, load),
         Workload::BorrowContended => borrow_contended(name, load),
         Workload::Memory => memory(name, load),
+        other => Err(format!("{name} does not do {}", other.name()).into()),
     }
+}
+
+/// Two workers, as the peers have. One where instructions are counted, so that chance does not decide who does what.
+pub fn configure(load: &Load) {
+    let workers = if load.operations.is_some() { 1 } else { 2 };
+    may::config().set_workers(workers).set_worker_pin(false);
 }
 
 fn select(name: &str, load: &Load) -> Result<()> {
@@ -81,7 +88,7 @@ fn borrow_contended(name: &str, load: &Load) -> Result<()> {
 ///
 /// All begin together, released by one of them: a worker of may looks for new coroutines only when it has no others left,
 /// so those that yield in a loop would keep the rest from ever starting.
-fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send + 'static) -> Result<()> {
+pub fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send + 'static) -> Result<()> {
     let window = load.window();
     let gate = Arc::new((AtomicUsize::new(0), SyncFlag::new()));
     let tasks: Vec<JoinHandle<Tally>> = (0..load.tasks)
@@ -103,7 +110,7 @@ fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send + '
     Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
 }
 
-fn pool(load: &Load, limit: usize) -> Result<Pool> {
+pub fn pool(load: &Load, limit: usize) -> Result<Pool> {
     Ok(Pool::builder().url(&load.url)?.limit(limit).build()?)
 }
 
