@@ -36,7 +36,8 @@ struct Figured<'a> {
 }
 
 impl Figured<'_> {
-    /// What one takes more than the other. Times are compared round by round, because machines drift.
+    /// What one takes more than the other. Times are compared in turns where somebody has, else round by round: machines
+    /// drift.
     fn difference(&self, mine: &str, base: &str) -> Figures {
         let of = |system: &str, round: u64| {
             let run = self.reports.iter().find(|report| report.system == system && report.round == round);
@@ -44,11 +45,17 @@ impl Figured<'_> {
         };
         let rounds = self.reports.iter().filter(|report| report.system == mine).map(|report| report.round);
         let times = rounds.filter_map(|round| Some((of(mine, round)? - of(base, round)?) * 1e3)).collect();
+        let in_turns = self.reports.iter().filter(|report| report.system == mine);
+        let in_turns = median(in_turns.filter_map(|report| report.in_turns_ns_per_op).collect());
         let counts = |figure: fn(&Count) -> f64| {
             let of = |system: &str| self.counts.iter().find(|count| count.system == system).map(figure);
             Some(of(mine)? - of(base)?)
         };
-        [median(times), counts(|count| count.instructions_per_op), counts(|count| count.allocations_per_op)]
+        [
+            in_turns.or(median(times)),
+            counts(|count| count.instructions_per_op),
+            counts(|count| count.allocations_per_op),
+        ]
     }
 }
 
@@ -83,12 +90,13 @@ mod tests {
             p99_us: None,
             max_us: None,
             rss_mb: 0.0,
+            in_turns_ns_per_op: None,
             errors: 0,
         }
     }
 
     #[test]
-    fn times_are_compared_round_by_round() {
+    fn times_are_compared_in_turns_or_round_by_round() {
         let (mine, base) = ("maypole-declared", "maypole-session");
         let reports = [
             report(mine, 1, 10.1),
@@ -101,5 +109,8 @@ mod tests {
         let [time, instructions, _] = Figured { reports: &reports, counts: &[] }.difference(mine, base);
         assert!((time.unwrap() - 100.0).abs() < 1e-6);
         assert_eq!(instructions, None);
+        let in_turns = Report { in_turns_ns_per_op: Some(7.0), ..report(mine, 4, 10.0) };
+        let reports = [&reports[..], &[in_turns]].concat();
+        assert_eq!(Figured { reports: &reports, counts: &[] }.difference(mine, base)[0], Some(7.0));
     }
 }

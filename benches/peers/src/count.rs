@@ -1,9 +1,10 @@
 //! Counts the instructions and allocations of an operation, under valgrind's callgrind.
 //!
 //! A system is run twice, with so many operations and with twice as many: the difference is free of what comes before and
-//! after. Unlike times, these figures hardly move from run to run, so that a small difference of two systems can be seen. The
-//! allocations are the calls of the C library's functions: an allocator of ours that counts would slow down all other
-//! figures. Instructions of the kernel are not among them.
+//! after. Unlike times, these figures hardly move from run to run, so that a small difference of two systems can be seen: by
+//! some thirty instructions where a server answers, because chance decides who waits for whom. The allocations are the calls
+//! of the C library's functions: an allocator of ours that counts would slow down all other figures. Instructions of the
+//! kernel are not among them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

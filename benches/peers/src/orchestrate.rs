@@ -112,7 +112,7 @@ fn child(
         command.args(["--operations", &operations.to_string()]);
     }
     let mut child = command.env(URL_VARIABLE, url).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let deadline = Instant::now() + Duration::from_secs_f64(arguments.seconds) + PATIENCE;
+    let deadline = Instant::now() + Duration::from_secs_f64(arguments.seconds * 2.0) + PATIENCE;
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,

@@ -21,6 +21,9 @@ pub struct Report {
     pub p99_us: Option<f64>,
     pub max_us: Option<f64>,
     pub rss_mb: f64,
+    /// What the CPU takes more than for the system it is compared with, both in turns in one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_turns_ns_per_op: Option<f64>,
     /// Operations that failed; wrong answers are among them.
     pub errors: u64,
 }
@@ -59,6 +62,7 @@ impl Report {
             p99_us: figure(all.latencies.quantile(0.99)),
             max_us: figure(all.latencies.max()),
             rss_mb: rounded(process::peak_bytes()? as f64 / 1e6),
+            in_turns_ns_per_op: None,
             errors: all.errors,
         })
     }

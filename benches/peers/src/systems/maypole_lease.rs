@@ -50,7 +50,8 @@ fn select(name: &str, load: &Load) -> Result<()> {
         while let Some(id) = tally.next_id() {
             tally.answered(id, database.query(world::SELECT, (id,)).unique::<(i32, i32)>());
         }
-    })
+    })?
+    .print()
 }
 
 fn borrow(name: &str, load: &Load) -> Result<()> {
@@ -65,7 +66,8 @@ fn borrow(name: &str, load: &Load) -> Result<()> {
             tally.done_many(BATCH);
             yield_now();
         }
-    })
+    })?
+    .print()
 }
 
 fn borrow_contended(name: &str, load: &Load) -> Result<()> {
@@ -81,14 +83,19 @@ fn borrow_contended(name: &str, load: &Load) -> Result<()> {
                 Err(error) => tally.fail(&error),
             }
         }
-    })
+    })?
+    .print()
 }
 
-/// Runs the work in each coroutine and prints what came of it.
+/// Runs the work in each coroutine; what came of it.
 ///
 /// All begin together, released by one of them: a worker of may looks for new coroutines only when it has no others left,
 /// so those that yield in a loop would keep the rest from ever starting.
-pub fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send + 'static) -> Result<()> {
+pub fn measure(
+    name: &str,
+    load: &Load,
+    work: impl Fn(&mut Tally) + Clone + Send + 'static,
+) -> Result<Report> {
     let window = load.window();
     let gate = Arc::new((AtomicUsize::new(0), SyncFlag::new()));
     let tasks: Vec<JoinHandle<Tally>> = (0..load.tasks)
@@ -107,7 +114,7 @@ pub fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send
     maypole::spawn(move || gate.1.fire()).join().map_err(|_| "the gate does not open")?;
     let cost = window.watch()?;
     let tallies = tasks.into_iter().map(|task| task.join().map_err(|_| "a coroutine panicked"));
-    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
+    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)
 }
 
 pub fn pool(load: &Load, limit: usize) -> Result<Pool> {
