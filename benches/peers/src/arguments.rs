@@ -6,17 +6,18 @@ use crate::workload::Workload;
 pub const USAGE: &str = "\
 usage: peers [options]
 
-  --workload NAME   select, latency, borrow or memory (select)
+  --workload NAME   select, latency, declared, mapping, rows, borrow or memory (select)
   --systems A,B     which systems (all that know the workload)
   --rounds N        how often each runs, interleaved (5)
   --seconds N       how long each measures, after half a second of warm-up (4)
   --conns N         connections (8)
   --tasks N         coroutines or async tasks (256)
   --under COMMAND   run each system under this: \"strace -f -c\", \"perf record -g -o FILE\"
+  --no-counts       do not count instructions and allocations (declared and mapping do, where valgrind is)
   --quick           one round of one second: shows that everything runs, measures nothing";
 
 /// What was asked for.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Arguments {
     pub role: Role,
     pub workload: Workload,
@@ -29,10 +30,14 @@ pub struct Arguments {
     pub round: u64,
     /// The words of a command that each child is run under.
     pub under: Vec<String>,
+    /// Whether instructions and allocations are counted.
+    pub counts: bool,
+    /// How many operations a child does, if its time does not matter.
+    pub operations: Option<u64>,
 }
 
 /// What this process does.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Role {
     Orchestrator,
     /// Measures this system.
@@ -52,10 +57,13 @@ impl Arguments {
             tasks: 256,
             round: 0,
             under: Vec::new(),
+            counts: true,
+            operations: None,
         };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--quick" => (arguments.rounds, arguments.seconds) = (1, 1.0),
+                "--no-counts" => arguments.counts = false,
                 "-h" | "--help" => arguments.role = Role::Help,
                 _ => {
                     let value =
@@ -89,6 +97,7 @@ impl Arguments {
             "--conns" => self.conns = positive(word, &value)?,
             "--tasks" => self.tasks = positive(word, &value)?,
             "--round" => self.round = positive(word, &value)?,
+            "--operations" => self.operations = Some(positive(word, &value)?),
             "--under" => self.under = value.split_whitespace().map(str::to_owned).collect(),
             "--child" => self.role = Role::Child(value),
             _ => return Err(format!("{word}: no such option")),
@@ -118,6 +127,8 @@ mod tests {
         assert_eq!(arguments.systems, ["deadpool-postgres", "maypole-lease"]);
         assert_eq!((arguments.rounds, arguments.seconds, arguments.conns), (5, 0.5, 8));
         assert_eq!(parse("--quick").unwrap().rounds, 1);
+        let counting = parse("--no-counts --operations 7").unwrap();
+        assert_eq!((counting.counts, counting.operations), (false, Some(7)));
     }
 
     #[test]

@@ -5,9 +5,13 @@
 //! run mean anything. Each run prints a line of JSON; the table of medians goes to standard error.
 
 mod arguments;
+mod compare;
+mod count;
+mod events;
 mod meter;
 mod orchestrate;
 mod process;
+mod readings;
 mod report;
 mod systems;
 mod workload;

@@ -1,10 +1,13 @@
 //! Counting operations and their latencies, and what they cost.
+//!
+//! Short operations are counted in a window of time. Long pieces of work, which its edges would cut, are timed as a whole.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::workload::Load;
 use crate::world::{Ids, stored};
 use crate::{Result, process};
 
@@ -16,6 +19,8 @@ const WARM_UP: Duration = Duration::from_millis(500);
 pub struct Window {
     from: Instant,
     until: Instant,
+    /// Not so long, but so many operations, whatever time they take.
+    operations: Option<u64>,
 }
 
 /// What the process spent in the window.
@@ -29,14 +34,24 @@ impl Window {
     /// Begins the warm-up.
     pub fn open(length: Duration) -> Window {
         let from = Instant::now() + WARM_UP;
-        Window { from, until: from + length }
+        Window { from, until: from + length, operations: None }
+    }
+
+    /// One of so many operations: of a run whose instructions are counted, in which time means nothing.
+    pub fn of(operations: u64) -> Window {
+        let now = Instant::now();
+        Window { from: now, until: now, operations: Some(operations) }
+    }
+
+    fn counts(&self, moment: Instant) -> bool {
+        self.operations.is_some() || (moment >= self.from && moment < self.until)
     }
 
     /// One without a warm-up.
     #[cfg(test)]
     pub fn open_now(length: Duration) -> Window {
         let from = Instant::now();
-        Window { from, until: from + length }
+        Window { from, until: from + length, operations: None }
     }
 
     /// Waits for the end, on a plain thread that has nothing else to do.
@@ -82,7 +97,11 @@ impl Tally {
     /// Whether there is time for another operation. A task that failed does nothing more.
     #[inline]
     pub fn goes_on(&self) -> bool {
-        !self.failed && self.begun < self.window.until
+        let over = match self.window.operations {
+            Some(operations) => self.ops >= operations,
+            None => self.begun >= self.window.until,
+        };
+        !self.failed && !over
     }
 
     /// The row to ask for next.
@@ -110,7 +129,7 @@ impl Tally {
     pub fn done(&mut self) {
         let now = Instant::now();
         // What began in the warm-up counts if it ended in the window, which what ends behind it makes up for.
-        if now >= self.window.from && now < self.window.until {
+        if self.window.counts(now) {
             self.ops += 1;
             self.latencies.record(now - self.begun);
         }
@@ -120,7 +139,7 @@ impl Tally {
     /// So many operations that are too short to be timed one by one.
     pub fn done_many(&mut self, operations: u64) {
         let now = Instant::now();
-        if now >= self.window.from && now < self.window.until {
+        if self.window.counts(now) {
             self.ops += operations;
         }
         self.begun = now;
@@ -145,6 +164,60 @@ impl Tally {
         self.wrong += other.wrong;
         self.latencies.add(&other.latencies);
     }
+}
+
+/// What many rows add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    rows: u64,
+    total: i64,
+}
+
+impl Sum {
+    /// Adds a row, by a number made of its fields.
+    #[inline]
+    pub fn add(&mut self, row: i64) {
+        self.rows += 1;
+        self.total = self.total.wrapping_add(row);
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+/// Does a piece of work again and again until the time is over: what it cost and what came of it. The first does not count.
+///
+/// A piece does so many operations for each of its rows, and its sum must be the one that is expected.
+pub fn pieces(
+    load: &Load,
+    operations_per_row: u64,
+    expected: Sum,
+    mut piece: impl FnMut() -> Result<Sum>,
+) -> Result<(Cost, Tally)> {
+    let mut tally = Tally::new(load.window(), load.seed(0));
+    let mut again = |tally: &mut Tally| match piece() {
+        Ok(sum) if sum == expected => tally.ops += sum.rows() * operations_per_row,
+        Ok(sum) => {
+            tally.wrong += 1;
+            tally.fail(&format!("expected {expected:?}, got {sum:?}"));
+        }
+        Err(error) => tally.fail(&error),
+    };
+    again(&mut tally);
+    tally.ops = 0;
+    let (begun, before) = (Instant::now(), process::cpu_time()?);
+    while !tally.failed {
+        again(&mut tally);
+        let over = match load.operations {
+            Some(operations) => tally.ops >= operations,
+            None => begun.elapsed().as_secs_f64() >= load.seconds,
+        };
+        if over {
+            break;
+        }
+    }
+    Ok((Cost { wall: begun.elapsed(), cpu: process::cpu_time()? - before }, tally))
 }
 
 /// Latencies in buckets of 1/16 of a power of two: off by 3 % at most, except the maximum, which is exact.
@@ -214,6 +287,7 @@ fn lower(bucket: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::Workload;
 
     #[test]
     fn every_latency_lies_in_its_bucket_and_buckets_are_narrow() {
@@ -224,6 +298,33 @@ mod tests {
             assert!((low..high).contains(&nanoseconds), "{nanoseconds} in {low}..{high}");
             assert!(high - low <= 1 || (high - low) * 16 <= low, "{low}..{high}");
         }
+    }
+
+    #[test]
+    fn pieces_are_counted_by_their_rows_until_one_adds_up_to_something_else() {
+        let load = Load {
+            workload: Workload::Mapping,
+            conns: 1,
+            tasks: 1,
+            seconds: 0.0,
+            round: 1,
+            operations: Some(7),
+            url: String::new(),
+        };
+        let sum_of = |rows: &[i64]| {
+            let mut sum = Sum::default();
+            rows.iter().for_each(|row| sum.add(*row));
+            sum
+        };
+        let (_, tally) = pieces(&load, 2, sum_of(&[1, 2]), || Ok(sum_of(&[1, 2]))).unwrap();
+        assert_eq!((tally.ops, tally.errors, tally.wrong), (8, 0, 0));
+        for wrong in [sum_of(&[1, 3]), sum_of(&[3]), sum_of(&[])] {
+            let mut later = [sum_of(&[1, 2]), sum_of(&[1, 2]), wrong].into_iter();
+            let (_, tally) = pieces(&load, 2, sum_of(&[1, 2]), || Ok(later.next().unwrap())).unwrap();
+            assert_eq!((tally.ops, tally.errors, tally.wrong), (4, 1, 1));
+        }
+        let (_, tally) = pieces(&load, 2, sum_of(&[1]), || Err("lost".into())).unwrap();
+        assert_eq!((tally.ops, tally.errors, tally.wrong), (0, 1, 0));
     }
 
     #[test]

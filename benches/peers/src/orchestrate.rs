@@ -1,6 +1,7 @@
 //! Runs the systems in turn, each in a process of its own.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -12,18 +13,23 @@ use crate::arguments::Arguments;
 use crate::report::{self, Report};
 use crate::systems::{self, System};
 use crate::workload::{URL_VARIABLE, Workload};
-use crate::{Result, world};
+use crate::{Result, compare, count, events, readings, world};
 
 /// A run that takes so much longer than it should has hung.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Measures everything that was asked for; whether all answers were right.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let server = Server::builder().setting("max_connections", (arguments.conns + 150).to_string()).start()?;
-    world::fill(&server.tcp_url())?;
+    let url = server.tcp_url();
+    match arguments.workload {
+        Workload::Mapping => readings::fill(&url)?,
+        Workload::Rows | Workload::RowsCollected => events::fill(&url)?,
+        _ => world::fill(&url)?,
+    }
     let mut fine = true;
     for case in arguments.workload.cases() {
-        fine &= run_case(*case, arguments, &server.tcp_url())?;
+        fine &= run_case(*case, arguments, &url)?;
     }
     Ok(fine)
 }
@@ -43,8 +49,12 @@ fn run_case(case: Workload, arguments: &Arguments, url: &str) -> Result<bool> {
     for round in 1..=rounds {
         for system in &chosen {
             match child(system, case, round, arguments, url)? {
-                Some(_) if case == Workload::Memory => {}
-                Some(line) => reports.push(serde_json::from_str(&line)?),
+                Some(lines) => {
+                    print!("{lines}");
+                    if case != Workload::Memory {
+                        reports.push(serde_json::from_str(&lines)?);
+                    }
+                }
                 None => fine = false,
             }
         }
@@ -61,10 +71,22 @@ fn run_case(case: Workload, arguments: &Arguments, url: &str) -> Result<bool> {
         names[0],
         report::table(&reports, &names)
     );
+    let mut counts = Vec::new();
+    if let Some(operations) = case.counted().filter(|_| arguments.counts && count::is_possible()) {
+        for system in &chosen {
+            let counted = count::of(system, case, operations, |under, operations| {
+                let arguments = Arguments { under, operations: Some(operations), ..arguments.clone() };
+                child(system, case, 1, &arguments, url)
+            })?;
+            fine &= counted.is_some();
+            counts.extend(counted);
+        }
+    }
+    compare::lines(case, &reports, &counts).iter().for_each(|line| eprintln!("{line}"));
     Ok(fine && reports.iter().all(|report| report.errors == 0))
 }
 
-/// Runs one system once and passes its lines on. `None` if it failed or hung; its own message says why.
+/// Runs one system once: its lines. `None` if it failed or hung; its own message says why.
 fn child(
     system: &System,
     case: Workload,
@@ -73,7 +95,7 @@ fn child(
     url: &str,
 ) -> Result<Option<String>> {
     let own = env::current_exe()?.into_os_string();
-    let mut words = arguments.under.iter().map(Into::into).chain([own]);
+    let mut words = arguments.under.iter().map(OsString::from).chain([own]);
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words);
     command.args(["--child", system.name, "--workload", case.name()]);
@@ -86,8 +108,11 @@ fn child(
     for (name, value) in numbers {
         command.args([name, &value]);
     }
+    if let Some(operations) = arguments.operations {
+        command.args(["--operations", &operations.to_string()]);
+    }
     let mut child = command.env(URL_VARIABLE, url).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let deadline = Instant::now() + Duration::from_secs_f64(arguments.seconds) + PATIENCE;
+    let deadline = Instant::now() + Duration::from_secs_f64(arguments.seconds * 2.0) + PATIENCE;
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
@@ -104,7 +129,6 @@ fn child(
     if let Some(mut output) = child.stdout.take() {
         output.read_to_string(&mut lines)?;
     }
-    print!("{lines}");
     if !status.success() {
         eprintln!("peers: {} failed in {}: {status}", system.name, case.name());
         return Ok(None);

@@ -11,6 +11,7 @@ use crate::{Result, process};
 pub struct Report {
     pub system: String,
     pub workload: String,
+    pub round: u64,
     pub conns: usize,
     pub tasks: usize,
     pub secs: f64,
@@ -20,6 +21,9 @@ pub struct Report {
     pub p99_us: Option<f64>,
     pub max_us: Option<f64>,
     pub rss_mb: f64,
+    /// What the CPU takes more than for the system it is compared with, both in turns in one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_turns_ns_per_op: Option<f64>,
     /// Operations that failed; wrong answers are among them.
     pub errors: u64,
 }
@@ -48,6 +52,7 @@ impl Report {
         Ok(Report {
             system: system.to_owned(),
             workload: load.workload.name().to_owned(),
+            round: load.round,
             conns: load.conns,
             tasks,
             secs: load.seconds,
@@ -57,6 +62,7 @@ impl Report {
             p99_us: figure(all.latencies.quantile(0.99)),
             max_us: figure(all.latencies.max()),
             rss_mb: rounded(process::peak_bytes()? as f64 / 1e6),
+            in_turns_ns_per_op: None,
             errors: all.errors,
         })
     }
@@ -83,7 +89,7 @@ impl Weight {
 }
 
 /// To five significant digits: no more is true.
-fn rounded(number: f64) -> f64 {
+pub fn rounded(number: f64) -> f64 {
     format!("{number:.4e}").parse().unwrap_or(number)
 }
 
@@ -136,7 +142,7 @@ fn row(name: &str, cells: &[String; 9]) -> String {
     )
 }
 
-fn median(mut figures: Vec<f64>) -> Option<f64> {
+pub fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     match figures.len() {
@@ -163,6 +169,7 @@ mod tests {
             tasks: 1,
             seconds: 1.0,
             round: 1,
+            operations: None,
             url: String::new(),
         };
         let cost = Cost { wall: Duration::from_secs(1), cpu: Duration::from_millis(500) };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::Result;
 use crate::arguments::Arguments;
 use crate::meter::Window;
+use crate::{Result, readings};
 
 /// One kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,14 @@ pub enum Workload {
     Select,
     /// The same query by one task.
     Latency,
+    /// The same query by one task, declared and by hand, on one leased connection and through the pool.
+    Declared,
+    /// The rows of one answer are mapped again and again: the derive beside an implementation by hand.
+    Mapping,
+    /// A million rows are read one after the other, one task.
+    Rows,
+    /// The same rows, all into a list.
+    RowsCollected,
     /// Borrow and return without a query, one task.
     Borrow,
     /// Borrow, yield once, return: 2,000 tasks on 50 connections. Without the yield nobody would ever wait.
@@ -21,9 +29,13 @@ pub enum Workload {
     Memory,
 }
 
-const NAMES: [(&str, Workload); 5] = [
+const NAMES: [(&str, Workload); 9] = [
     ("select", Workload::Select),
     ("latency", Workload::Latency),
+    ("declared", Workload::Declared),
+    ("mapping", Workload::Mapping),
+    ("rows", Workload::Rows),
+    ("rows-collected", Workload::RowsCollected),
     ("borrow", Workload::Borrow),
     ("borrow-contended", Workload::BorrowContended),
     ("memory", Workload::Memory),
@@ -43,9 +55,22 @@ impl Workload {
         match self {
             Workload::Select => &[Workload::Select],
             Workload::Latency => &[Workload::Latency],
+            Workload::Declared => &[Workload::Declared],
+            Workload::Mapping => &[Workload::Mapping],
+            Workload::Rows => &[Workload::Rows, Workload::RowsCollected],
+            Workload::RowsCollected => &[Workload::RowsCollected],
             Workload::Borrow => &[Workload::Borrow, Workload::BorrowContended],
             Workload::BorrowContended => &[Workload::BorrowContended],
             Workload::Memory => &[Workload::Memory],
+        }
+    }
+
+    /// How many operations are done when their instructions are counted; none where nobody asks for so exact a figure.
+    pub fn counted(self) -> Option<u64> {
+        match self {
+            Workload::Declared => Some(2_000),
+            Workload::Mapping => Some(u64::from(readings::COUNTED.unsigned_abs()) * readings::TIMES),
+            _ => None,
         }
     }
 }
@@ -58,6 +83,8 @@ pub struct Load {
     pub tasks: usize,
     pub seconds: f64,
     pub round: u64,
+    /// So many operations instead of so many seconds.
+    pub operations: Option<u64>,
     pub url: String,
 }
 
@@ -77,16 +104,20 @@ impl Load {
         let (conns, tasks) = match arguments.workload {
             Workload::Select => (arguments.conns, arguments.tasks),
             Workload::Latency | Workload::Borrow => (arguments.conns, 1),
+            Workload::Declared | Workload::Mapping | Workload::Rows | Workload::RowsCollected => (1, 1),
             Workload::BorrowContended => (50, 2_000),
             Workload::Memory => (WEIGHED_CONNECTIONS, WEIGHED_TASKS),
         };
-        let Arguments { workload, seconds, round, .. } = *arguments;
-        Ok(Load { workload, conns, tasks, seconds, round, url })
+        let Arguments { workload, seconds, round, operations, .. } = *arguments;
+        Ok(Load { workload, conns, tasks, seconds, round, operations, url })
     }
 
     /// Begins the warm-up.
     pub fn window(&self) -> Window {
-        Window::open(Duration::from_secs_f64(self.seconds))
+        match self.operations {
+            Some(operations) => Window::of(operations),
+            None => Window::open(Duration::from_secs_f64(self.seconds)),
+        }
     }
 
     /// A seed of its own for each task, the same for all systems.

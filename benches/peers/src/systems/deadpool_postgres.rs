@@ -32,6 +32,7 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
         Workload::Borrow => borrow(name, load, &runtime),
         Workload::BorrowContended => borrow_contended(name, load, &runtime),
         Workload::Memory => memory(name, load, &runtime),
+        other => Err(format!("{name} does not do {}", other.name()).into()),
     }
 }
 

@@ -28,13 +28,20 @@ pub const SYSTEM: System = System {
 };
 
 fn run(name: &'static str, load: &Load) -> Result<()> {
-    may::config().set_workers(2).set_worker_pin(false);
+    configure(load);
     match load.workload {
         Workload::Select | Workload::Latency => select(name, load),
         Workload::Borrow => borrow(name, load),
         Workload::BorrowContended => borrow_contended(name, load),
         Workload::Memory => memory(name, load),
+        other => Err(format!("{name} does not do {}", other.name()).into()),
     }
+}
+
+/// Two workers, as the peers have. One where instructions are counted, so that chance does not decide who does what.
+pub fn configure(load: &Load) {
+    let workers = if load.operations.is_some() { 1 } else { 2 };
+    may::config().set_workers(workers).set_worker_pin(false);
 }
 
 fn select(name: &str, load: &Load) -> Result<()> {
@@ -43,7 +50,8 @@ fn select(name: &str, load: &Load) -> Result<()> {
         while let Some(id) = tally.next_id() {
             tally.answered(id, database.query(world::SELECT, (id,)).unique::<(i32, i32)>());
         }
-    })
+    })?
+    .print()
 }
 
 fn borrow(name: &str, load: &Load) -> Result<()> {
@@ -58,7 +66,8 @@ fn borrow(name: &str, load: &Load) -> Result<()> {
             tally.done_many(BATCH);
             yield_now();
         }
-    })
+    })?
+    .print()
 }
 
 fn borrow_contended(name: &str, load: &Load) -> Result<()> {
@@ -74,14 +83,19 @@ fn borrow_contended(name: &str, load: &Load) -> Result<()> {
                 Err(error) => tally.fail(&error),
             }
         }
-    })
+    })?
+    .print()
 }
 
-/// Runs the work in each coroutine and prints what came of it.
+/// Runs the work in each coroutine; what came of it.
 ///
 /// All begin together, released by one of them: a worker of may looks for new coroutines only when it has no others left,
 /// so those that yield in a loop would keep the rest from ever starting.
-fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send + 'static) -> Result<()> {
+pub fn measure(
+    name: &str,
+    load: &Load,
+    work: impl Fn(&mut Tally) + Clone + Send + 'static,
+) -> Result<Report> {
     let window = load.window();
     let gate = Arc::new((AtomicUsize::new(0), SyncFlag::new()));
     let tasks: Vec<JoinHandle<Tally>> = (0..load.tasks)
@@ -100,10 +114,10 @@ fn measure(name: &str, load: &Load, work: impl Fn(&mut Tally) + Clone + Send + '
     maypole::spawn(move || gate.1.fire()).join().map_err(|_| "the gate does not open")?;
     let cost = window.watch()?;
     let tallies = tasks.into_iter().map(|task| task.join().map_err(|_| "a coroutine panicked"));
-    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
+    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)
 }
 
-fn pool(load: &Load, limit: usize) -> Result<Pool> {
+pub fn pool(load: &Load, limit: usize) -> Result<Pool> {
     Ok(Pool::builder().url(&load.url)?.limit(limit).build()?)
 }
 

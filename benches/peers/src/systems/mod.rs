@@ -3,7 +3,12 @@
 mod deadpool_postgres;
 mod floor_blocking;
 mod floor_coroutines;
+mod maypole_declared;
 mod maypole_lease;
+mod maypole_mapping;
+mod maypole_rows;
+mod sqlx;
+mod tokio_postgres;
 
 use crate::Result;
 use crate::arguments::Arguments;
@@ -18,9 +23,23 @@ pub struct System {
     run: fn(&'static str, &Load) -> Result<()>,
 }
 
-/// The first is the one that the others are compared with.
-pub const ALL: [System; 4] =
-    [maypole_lease::SYSTEM, deadpool_postgres::SYSTEM, floor_coroutines::SYSTEM, floor_blocking::SYSTEM];
+/// The first of a workload is the one that the others are compared with.
+pub const ALL: [System; 14] = [
+    maypole_lease::SYSTEM,
+    deadpool_postgres::SYSTEM,
+    floor_coroutines::SYSTEM,
+    floor_blocking::SYSTEM,
+    maypole_declared::SESSION,
+    maypole_declared::DECLARED,
+    maypole_declared::SESSION_POOL,
+    maypole_declared::DECLARED_POOL,
+    maypole_mapping::BY_HAND,
+    maypole_mapping::DERIVE,
+    maypole_mapping::NOTHING,
+    maypole_rows::SYSTEM,
+    tokio_postgres::SYSTEM,
+    sqlx::SYSTEM,
+];
 
 /// Measures one system in this process.
 pub fn run(name: &str, arguments: &Arguments) -> Result<bool> {

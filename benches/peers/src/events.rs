@@ -1,0 +1,38 @@
+//! A million rows of three columns: an integer, a text, a moment.
+
+use chrono::{DateTime, Utc};
+use maypole::{Pool, Result};
+
+use crate::meter::Sum;
+
+pub const SELECT: &str = "SELECT id, name, at FROM event ORDER BY id";
+
+const ROWS: i64 = 1_000_000;
+/// 2026-01-01 00:00:00 UTC; the event of an id is so many seconds later.
+const FIRST: i64 = 1_767_225_600;
+
+/// Makes and fills the table.
+pub fn fill(url: &str) -> Result<()> {
+    let pool = Pool::builder().url(url)?.limit(1).query_timeout(None).build()?;
+    let connection = pool.connection()?;
+    connection
+        .script("CREATE TABLE event (id int PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL)")?;
+    connection.execute(
+        "INSERT INTO event SELECT id, 'event ' || id, to_timestamp($1::int8 + id) FROM generate_series(1, $2::int8) id",
+        (FIRST, ROWS),
+    )?;
+    connection.script("VACUUM ANALYZE event")
+}
+
+/// Adds the fields of a row to the sum.
+#[inline]
+pub fn add(sum: &mut Sum, id: i32, name: &str, at: DateTime<Utc>) {
+    sum.add(i64::from(id) + name.len() as i64 + at.timestamp());
+}
+
+/// What the rows add up to.
+pub fn expected() -> Sum {
+    let mut sum = Sum::default();
+    (1..=ROWS).for_each(|id| sum.add(id + format!("event {id}").len() as i64 + FIRST + id));
+    sum
+}
