@@ -215,7 +215,7 @@ mod optional {
 
     /// A mood as a Rust type: only the server knows its OID.
     #[derive(Clone, Copy, Debug)]
-    pub(super) struct Mood(pub(super) &'static str);
+    pub(crate) struct Mood(pub(super) &'static str);
 
     impl maypole::ToSql for Mood {
         fn to_sql(
@@ -313,6 +313,60 @@ fn a_filter_that_may_be_null_works_on_every_column_type() {
     assert!(format!("{error:?}").contains(":x::type"), "{error:?}");
     let error = untold(std::net::Ipv4Addr::LOCALHOST.into()).on(&test.db).rows().expect_err("text, or what?");
     assert!(format!("{error:?}").contains(":x"), "{error:?}");
+    test.finish();
+}
+
+#[select(DB, "SELECT count(*) FROM declared_looked_up WHERE mood = :mood AND small = :small")]
+fn looked_up(mood: optional::Mood, small: i32) -> Query<i64>;
+
+#[select(DB, "SELECT mood FROM declared_looked_up")]
+fn moods() -> Query<Row>;
+
+/// Enums and domains are known by the catalogue only: it is asked once, for all sessions of a pool.
+#[test]
+fn types_of_the_database_are_looked_up_once_for_a_pool() {
+    Client::connect(&server().url())
+        .expect("up")
+        .query(
+            "CREATE TYPE declared_mood3 AS ENUM ('happy', 'sad'); CREATE DOMAIN declared_small AS int4;
+             CREATE TABLE declared_looked_up (mood declared_mood3, small declared_small);
+             INSERT INTO declared_looked_up VALUES ('happy', 1)",
+        )
+        .expect("made");
+    let proxy = Proxy::start(&server().url());
+    let test = TestPool::at(&proxy.url(), 2);
+    let leases = [test.pool.connection().expect("lent"), test.pool.connection().expect("lent")];
+    let trips = |lease: &maypole::Lease| {
+        let before = round_trips(&proxy);
+        let found = looked_up(optional::Mood("happy"), 1).on(lease).value();
+        assert_eq!(found.expect("found"), 1);
+        round_trips(&proxy) - before
+    };
+    // Parsed; its type and the labels, each prepared and asked; run.
+    assert_eq!(trips(&leases[0]), 6);
+    assert_eq!(trips(&leases[0]), 1);
+    assert_eq!(trips(&leases[1]), 1, "another session");
+    let before = round_trips(&proxy);
+    for lease in &leases {
+        assert_eq!(moods().on(lease).unique().expect("a row").to_string(), "{\"mood\": \"happy\"}");
+    }
+    assert_eq!(round_trips(&proxy) - before, 2, "a column of a type that is known costs nothing");
+    drop(leases);
+    test.finish();
+}
+
+#[select(DB, "SELECT 1 WHERE (:first, :second) IS NULL")]
+fn undetermined(first: i32, second: &str) -> Query<i32>;
+
+#[test]
+fn a_parameter_whose_type_nothing_tells_is_an_error_that_suggests_a_cast() {
+    let test = TestPool::new(1);
+    let ad_hoc = test.db.query("SELECT 1 WHERE $1 IS NULL", (1,)).rows::<i32>().expect_err("of which type?");
+    assert_eq!(ad_hoc.sqlstate(), Some("42P18"));
+    assert!(ad_hoc.to_string().contains("= help: ") && ad_hoc.to_string().contains("$1::text"), "{ad_hoc}");
+    let declared = undetermined(1, "a").on(&test.db).rows().expect_err("of which type?");
+    assert_eq!(declared.sqlstate(), Some("42P18"));
+    assert!(declared.to_string().contains(":second::text"), "{declared}");
     test.finish();
 }
 
