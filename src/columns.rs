@@ -2,6 +2,7 @@
 
 use std::any::type_name;
 
+use maypole_sql::closest;
 use postgres_types::{FromSql, Kind, Type, WasNull};
 
 use crate::error::{Cause, Error, Result};
@@ -224,34 +225,6 @@ pub(crate) fn array_dimensions(raw: &[u8]) -> Option<(Vec<usize>, &[u8])> {
     (elements <= rest.len() / 4).then_some((lengths, rest))
 }
 
-/// The name nearest to the one that was written, if any is near enough to have been meant.
-pub(crate) fn closest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = written.chars().count().div_ceil(3);
-    let (distance, name) = names.map(|name| (distance(written, name), name)).min_by_key(|pair| pair.0)?;
-    (distance <= near).then_some(name)
-}
-
-/// How many letters must be put in, taken out, exchanged or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) =
-        (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for i in 0..a.len() {
-        let mut row = vec![i + 1];
-        for j in 0..b.len() {
-            let exchanged = above[j] + usize::from(a[i] != b[j]);
-            let mut least = exchanged.min(above[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut above, row);
-    }
-    above[b.len()]
-}
-
 /// A Rust type as people write it: without the paths.
 pub(crate) fn short_name(path: &str) -> String {
     let mut short = String::with_capacity(path.len());
@@ -379,14 +352,6 @@ mod tests {
         let list = Column::in_text("acl", Type::ACLITEM_ARRAY);
         assert_eq!(list.decode::<String>(Some(b"{=r/me}")).unwrap(), "{=r/me}");
         assert!(list.check::<Vec<String>>().is_err());
-    }
-
-    #[test]
-    fn the_distance_counts_swaps_as_one() {
-        assert_eq!(distance("nmae", "name"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("id", "ID"), 0);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]

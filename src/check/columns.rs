@@ -2,7 +2,9 @@
 
 use postgres_types::Kind;
 
-use crate::columns::{Column, Columns, closest, short_name};
+use maypole_sql::closest;
+
+use crate::columns::{Column, Columns, short_name};
 use crate::declared::Declared;
 use crate::outline::Place;
 use crate::registry::Shape;

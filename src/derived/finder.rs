@@ -3,7 +3,9 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::{Field, Flatten, MISSING, Plan};
-use crate::columns::{Column, Columns, closest, short_name};
+use maypole_sql::closest;
+
+use crate::columns::{Column, Columns, short_name};
 use crate::error::Error;
 use crate::outline::Place;
 
