@@ -114,6 +114,8 @@ impl Connection {
         deadline: Deadline,
         fit: Fit<'_>,
     ) -> Result<(Arc<Statement>, Reply)> {
+        // The server would take the statement, and could not describe it.
+        encode::number_of(request.params.len())?;
         let plans = &self.link.knowledge.plans;
         let mut again = true;
         loop {

@@ -147,7 +147,11 @@ fn rows_are_read_rightly_whatever_becomes_of_their_table() {
             std::panic::resume_unwind(panic);
         }
     }
-    println!("{} answered, {made} changes, {} touches", answered.load(Ordering::Relaxed), touches.load(Ordering::Relaxed));
+    println!(
+        "{} answered, {made} changes, {} touches",
+        answered.load(Ordering::Relaxed),
+        touches.load(Ordering::Relaxed)
+    );
     assert!(made > 20 && answered.load(Ordering::Relaxed) > 1000);
     test.finish();
 }

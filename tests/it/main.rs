@@ -28,3 +28,4 @@ mod terminals;
 mod threads;
 mod transactions;
 mod unasked;
+mod values;
