@@ -151,9 +151,11 @@ impl Connection {
         fit: Fit<'_>,
     ) -> Result<(Arc<Statement>, Reply), Failure> {
         let mut met = self.link.met(plan);
-        // If it were otherwise here than planned, its types could not be asked for while the portal is open, and its
-        // columns would come in the formats of others.
-        let alone = portal.bare && !request.is_select() || plan.statement.columns.has_text();
+        // If it were otherwise here than planned, its types could not be asked for while the portal is open; its columns
+        // would come in the formats of others; to be refused because of types of theirs would cost the transaction.
+        let alone = portal.bare && !request.is_select()
+            || plan.statement.columns.has_text()
+            || plan.takes_types_of_a_schema() && self.in_transaction();
         if met.is_none() && alone {
             met = Some(self.introduce(request.source, plan, deadline)?);
         }
@@ -171,7 +173,6 @@ impl Connection {
             Known::Not => match self.link.introduced(plan, &reply) {
                 Introduced::AsPlanned => None,
                 Introduced::Refused => {
-                    // What was asked for by the types of another day may be refused today.
                     self.end_bare(portal);
                     return Err(self.refused(request.source, plan, &reply));
                 }
@@ -275,7 +276,8 @@ impl Connection {
         plan: &Arc<Plan>,
         deadline: Deadline,
     ) -> Result<Option<Arc<Statement>>, Failure> {
-        let (_, claim) = self.link.submit_for(plan, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
+        let open = plan.open(source);
+        let (_, claim) = self.link.submit_for(&open, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
         let reply = self.wait(claim)?;
         match self.link.introduced(plan, &reply) {
             Introduced::AsPlanned => Ok(None),
@@ -288,17 +290,15 @@ impl Connection {
         }
     }
 
-    /// This session would not parse what others did: it was asked for by the types of another day, unless nothing is parsed
-    /// now.
+    /// This session would not parse what others did: maybe it was asked for by the types of another day.
     fn refused(&self, source: Source<'_>, plan: &Plan, reply: &Reply) -> Failure {
-        let failure = failure(reply, Failure::Outdated);
-        match &failure {
-            Failure::Outdated(error) if error.sqlstate() != Some("25P02") => {
-                self.link.knowledge.plans.retire(source, plan);
+        failure(reply, |error| {
+            if stale(&error, reply).is_none() {
+                return Failure::Final(error);
             }
-            _ => {}
-        }
-        failure
+            self.link.knowledge.plans.retire(source, plan);
+            Failure::Outdated(error)
+        })
     }
 
     /// Parse, Describe, Sync.

@@ -53,6 +53,11 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What the server is told of its parameters at first.
+    fn types(self) -> Vec<Oid> {
+        self.declared().map_or_else(Vec::new, |declared| declared.types().collect())
+    }
+
     pub(crate) fn declared(self) -> Option<&'static Declared> {
         match self {
             Source::Text(_) => None,
@@ -88,6 +93,16 @@ impl Plan {
         let columns = Arc::new(Columns::new(Vec::new()));
         let statement = Arc::new(Statement::new(params, columns, false));
         Plan { number, name, sql, types, statement, session: None }
+    }
+
+    /// The same for a session that is to tell what it makes of the types: nothing is written for them yet.
+    pub(super) fn open(&self, source: Source<'_>) -> Plan {
+        Plan::provisional(self.number, self.name.clone(), self.sql.clone(), source.types())
+    }
+
+    /// Whether sessions that keep it are told a type that other schemas may have another of.
+    pub(super) fn takes_types_of_a_schema(&self) -> bool {
+        !self.name.is_empty() && self.types.iter().any(|oid| *oid != 0 && Type::from_oid(*oid).is_none())
     }
 
     /// Whether a session that has just parsed it was told what the plan says: the same parameters, the same columns.
@@ -175,8 +190,7 @@ impl Plans {
             inner.made
         };
         let name = if self.unnamed { String::new() } else { name(number) };
-        let types = source.declared().map_or_else(Vec::new, |declared| declared.types().collect());
-        Plan::provisional(number, name, source.text().into(), types)
+        Plan::provisional(number, name, source.text().into(), source.types())
     }
 
     /// Remembers what the server told about a provisional plan. If another session has been faster, both are right, and

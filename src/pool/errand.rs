@@ -111,12 +111,7 @@ impl Inner {
         };
         let plan = &errand.plan;
         if let Err(error) = check(&reply) {
-            let stale = match described {
-                // What was asked for by the types of another day may be refused today.
-                Described::Refused if error.sqlstate() != Some("25P02") => Some(Stale::Plan),
-                _ => stale(&error, &reply),
-            };
-            let Some(stale) = stale else {
+            let Some(stale) = stale(&error, &reply) else {
                 let again = request.lacks_text(&error, &this.knowledge.plans, plan);
                 return if again { Ok(None) } else { Err(error) };
             };
@@ -195,9 +190,14 @@ impl Errand {
         }
         let deadline = Deadline::after(self.query_limit);
         let sending = |known| drop(self.known.set(known));
-        if let Err(error) = link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
-            self.give_back();
-            self.fail(error);
+        match link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
+            // Given up meanwhile: the keeper may have looked before it was sent.
+            Ok(()) if !self.promise.is_wanted() => keeper::nudge(Deadline::after(Duration::ZERO)),
+            Ok(()) => {}
+            Err(error) => {
+                self.give_back();
+                self.fail(error);
+            }
         }
     }
 

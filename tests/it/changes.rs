@@ -223,3 +223,41 @@ fn a_stream_may_be_what_meets_the_types_of_a_session_first() {
     drop((a, b));
     test.finish();
 }
+
+/// Each schema has a type of the same name: what one session was told of a parameter is not what another takes.
+#[test]
+fn sessions_whose_types_differ_write_inside_transactions_too() {
+    let test = TestPool::new(2);
+    for schema in ["types_a", "types_b"] {
+        test.db
+            .script(&format!(
+                "CREATE SCHEMA {schema}; CREATE TYPE {schema}.mood AS ENUM ('{schema}');
+                 CREATE TABLE {schema}.changing_moods (mood {schema}.mood, moods {schema}.mood[])"
+            ))
+            .expect("made");
+    }
+    let a = test.pool.connection().expect("lent");
+    let b = test.pool.connection().expect("lent");
+    let both = [(&a, "types_a"), (&b, "types_b")];
+    for (lease, schema) in both {
+        lease.script(&format!("SET search_path = {schema}")).expect("set");
+    }
+    let sql = "INSERT INTO changing_moods VALUES ($1, $2) RETURNING mood::text";
+    for round in 0..3 {
+        for (lease, schema) in both {
+            let told = lease
+                .transaction(|q| q.query(sql, (schema, [schema].as_slice())).value::<String>())
+                .unwrap_or_else(|error| panic!("{schema}, {round}: {error:?}"));
+            assert_eq!(told, schema);
+            let streamed: Result<Vec<String>> = lease.transaction(|q| {
+                let sql = "UPDATE changing_moods SET mood = $1 RETURNING mood::text";
+                q.query(sql, (schema,)).chunk(1).iter().collect()
+            });
+            assert!(streamed.expect("rows").iter().all(|told| told == schema));
+            let told = lease.query(sql, (schema, [schema].as_slice())).value::<String>().expect("a row");
+            assert_eq!(told, schema);
+        }
+    }
+    drop((a, b));
+    test.finish();
+}
