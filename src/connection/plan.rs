@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::statement::Statement;
 use super::types::Types;
-use crate::columns::Columns;
+use crate::columns::{Column, Columns};
 use crate::declared::{Declared, Kind};
 use crate::protocol::decode::{self, Messages};
 
@@ -100,9 +100,9 @@ impl Plan {
         Plan::provisional(self.number, self.name.clone(), self.sql.clone(), source.types())
     }
 
-    /// Whether sessions that keep it are told a type that other schemas may have another of.
-    pub(super) fn takes_types_of_a_schema(&self) -> bool {
-        !self.name.is_empty() && self.types.iter().any(|oid| *oid != 0 && Type::from_oid(*oid).is_none())
+    /// Whether sessions are told a type that other schemas may have another of.
+    pub(crate) fn takes_types_of_a_schema(&self) -> bool {
+        self.types.iter().any(|oid| *oid != 0 && Type::from_oid(*oid).is_none())
     }
 
     /// Whether a session that has just parsed it was told what the plan says: the same parameters, the same columns.
@@ -160,6 +160,16 @@ impl Knowledge {
             inner: Mutex::default(),
         };
         Arc::new(Knowledge { types: Types::default(), plans })
+    }
+}
+
+impl Knowledge {
+    /// It is not what the server says any more: nobody uses the plan from now on, and the types of the statement are looked
+    /// up again.
+    pub(crate) fn retire(&self, source: Source<'_>, plan: &Plan, statement: &Statement) {
+        self.plans.retire(source, plan);
+        let columns = statement.columns.iter().map(Column::type_);
+        statement.params.iter().chain(columns).for_each(|type_| self.types.doubt(type_));
     }
 }
 
@@ -225,7 +235,7 @@ impl Plans {
     }
 
     /// It is not what the server says any more: nobody uses it from now on. Sessions close it when they need the room.
-    pub(crate) fn retire(&self, source: Source<'_>, plan: &Plan) {
+    fn retire(&self, source: Source<'_>, plan: &Plan) {
         let mut inner = self.inner.lock();
         match source {
             Source::Declared(declared) => {
@@ -279,10 +289,10 @@ mod tests {
     fn a_retired_plan_is_made_anew_under_another_name() {
         let knowledge = Knowledge::new(8);
         let first = learn(&knowledge.plans, "one");
-        knowledge.plans.retire(Source::Text("one"), &first);
+        knowledge.retire(Source::Text("one"), &first, &first.statement);
         assert!(knowledge.plans.get(Source::Text("one")).is_none());
         let second = learn(&knowledge.plans, "one");
-        knowledge.plans.retire(Source::Text("one"), &first);
+        knowledge.retire(Source::Text("one"), &first, &first.statement);
         assert!(knowledge.plans.get(Source::Text("one")).is_some(), "the first was retired, not the second");
         assert_ne!(first.name, second.name);
     }

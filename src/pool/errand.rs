@@ -70,7 +70,7 @@ impl Inner {
     ) -> Result<Option<Answer>> {
         if fit(&plan.statement).is_err() {
             // Unless the schema has changed since it was asked for.
-            this.knowledge.plans.retire(request.source, &plan);
+            this.knowledge.retire(request.source, &plan, &plan.statement);
             return Ok(None);
         }
         if plan.statement.columns.has_text() {
@@ -80,7 +80,13 @@ impl Inner {
         let mut bytes = BytesMut::with_capacity(USUAL);
         let mut encoder = Encoder::new(&mut bytes, this.config.get_max_message_size());
         let Statement { params, columns, .. } = &*plan.statement;
-        encoder.bind("", &plan.name, params, request.values(), columns)?;
+        if let Err(error) = encoder.bind("", &plan.name, params, request.values(), columns) {
+            if !plan.takes_types_of_a_schema() {
+                return Err(error);
+            }
+            this.knowledge.retire(request.source, &plan, &plan.statement);
+            return Ok(None);
+        }
         encoder.execute("", 0)?;
         encoder.sync();
         drop(encoder);
@@ -112,12 +118,12 @@ impl Inner {
         let plan = &errand.plan;
         if let Err(error) = check(&reply) {
             let Some(stale) = stale(&error, &reply) else {
-                let again = request.lacks_text(&error, &this.knowledge.plans, plan);
+                let again = request.lacks_text(&error, &this.knowledge, plan);
                 return if again { Ok(None) } else { Err(error) };
             };
             link.forget(plan, stale);
             if stale == Stale::Plan {
-                this.knowledge.plans.retire(request.source, plan);
+                this.knowledge.retire(request.source, plan, &plan.statement);
             }
             return Ok(None);
         }

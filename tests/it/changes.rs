@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use maypole::types::{FromSql, ToSql};
 use maypole::{Database, Error, Query, Result, Row, query, select};
 
 use crate::support::client::Client;
@@ -260,4 +261,77 @@ fn sessions_whose_types_differ_write_inside_transactions_too() {
     }
     drop((a, b));
     test.finish();
+}
+
+/// An enum of the program, ahead of the database.
+#[derive(Clone, Copy, Debug, PartialEq, FromSql, ToSql)]
+#[postgres(name = "changing_level")]
+enum Level {
+    #[postgres(name = "low")]
+    Low,
+    #[postgres(name = "high")]
+    High,
+}
+
+impl maypole::Scalar for Level {}
+
+#[select(DB, "SELECT :level::changing_level")]
+fn leveled(level: Level) -> Query<Level>;
+
+/// A program may start before the migration that it needs.
+#[test]
+fn an_enum_that_gets_a_label_is_that_enum_from_then_on() {
+    for through in ["errand", "lease", "transaction", "stream"] {
+        let test = TestPool::new(1);
+        test.db
+            .script("DROP TYPE IF EXISTS changing_level; CREATE TYPE changing_level AS ENUM ('low')")
+            .expect("made");
+        let read = "SELECT 'low'::changing_level";
+        let write = "SELECT $1::changing_level::text";
+        let all = |pool: &maypole::Pool| -> [Result<()>; 3] {
+            let db = Database::from(pool.clone());
+            match through {
+                "errand" => [
+                    db.query(read, ()).value::<Level>().map(drop),
+                    db.query(write, (Level::Low,)).value::<String>().map(drop),
+                    leveled(Level::Low).on(&db).value().map(drop),
+                ],
+                "lease" => {
+                    let lease = pool.connection().expect("lent");
+                    [
+                        lease.query(read, ()).value::<Level>().map(drop),
+                        lease.query(write, (Level::Low,)).value::<String>().map(drop),
+                        leveled(Level::Low).on(&lease).value().map(drop),
+                    ]
+                }
+                "transaction" => [
+                    db.transaction(|q| q.query(read, ()).value::<Level>().map(drop)),
+                    db.transaction(|q| q.query(write, (Level::Low,)).value::<String>().map(drop)),
+                    db.transaction(|q| leveled(Level::Low).on(q).value().map(drop)),
+                ],
+                _ => [
+                    db.query(read, ()).each(|_: Level| Ok(())),
+                    db.query(write, (Level::Low,)).each(|_: String| Ok(())),
+                    leveled(Level::Low).on(&db).each(|_| Ok(())),
+                ],
+            }
+        };
+        for _ in 0..2 {
+            for result in all(&test.pool) {
+                let error = result.expect_err("it has one label");
+                assert!(
+                    error.sqlstate().is_none() && error.outcome() == maypole::Outcome::NotSent,
+                    "{error:?}"
+                );
+            }
+        }
+        test.db.script("ALTER TYPE changing_level ADD VALUE 'high'").expect("added");
+        for _ in 0..2 {
+            for result in all(&test.pool) {
+                result.unwrap_or_else(|error| panic!("{through}: {error:?}"));
+            }
+        }
+        assert_eq!(leveled(Level::High).on(&test.db).value().expect("a level"), Level::High);
+        test.finish();
+    }
 }
