@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use postgres_types::{Oid, Type};
 
 use super::link::{Introduced, Known};
-use super::plan::{Plan, Plans, Source};
+use super::plan::{Knowledge, Plan, Source};
 use super::statement::Statement;
 use super::{Answer, Connection, Link, Stale, check, stale};
 use crate::columns::{Column, Columns};
@@ -46,11 +46,11 @@ impl Request<'_> {
 
     /// The server could not send a column in binary, which nobody knew: the plan is asked for anew. Whether that may be at
     /// once: the statement has run, so only if it reads.
-    pub(crate) fn lacks_text(&self, error: &Error, plans: &Plans, plan: &Plan) -> bool {
+    pub(crate) fn lacks_text(&self, error: &Error, knowledge: &Knowledge, plan: &Plan) -> bool {
         if !is_without_binary_form(error) {
             return false;
         }
-        plans.retire(self.source, plan);
+        knowledge.retire(self.source, plan, &plan.statement);
         self.source.only_reads()
     }
 }
@@ -114,6 +114,8 @@ impl Connection {
         deadline: Deadline,
         fit: Fit<'_>,
     ) -> Result<(Arc<Statement>, Reply)> {
+        // The server would take the statement, and could not describe it.
+        encode::number_of(request.params.len())?;
         let plans = &self.link.knowledge.plans;
         let mut again = true;
         loop {
@@ -149,19 +151,25 @@ impl Connection {
         fit: Fit<'_>,
     ) -> Result<(Arc<Statement>, Reply), Failure> {
         let mut met = self.link.met(plan);
-        // If it were otherwise here than planned, its types could not be asked for while the portal is open, and its
-        // columns would come in the formats of others.
-        let alone = portal.bare && !request.is_select() || plan.statement.columns.has_text();
+        // If it were otherwise here than planned, its types could not be asked for while the portal is open; its columns
+        // would come in the formats of others; to be refused because of types of theirs would cost the transaction.
+        let alone = portal.bare && !request.is_select()
+            || plan.statement.columns.has_text()
+            || plan.takes_types_of_a_schema() && !plan.name.is_empty() && self.in_transaction();
         if met.is_none() && alone {
             met = Some(self.introduce(request.source, plan, deadline)?);
         }
         let statement = met.flatten().unwrap_or_else(|| plan.statement.clone());
-        if let Err(error) = fit(&statement) {
+        // Unless the schema has changed since it was asked for.
+        let misfit = |error: Error| {
             self.link.forget(plan, Stale::Plan);
-            self.link.knowledge.plans.retire(request.source, plan);
-            return Err(Failure::Misfit(error.with_outcome(Outcome::NotSent)));
-        }
-        let bytes = self.encode(request, plan, &statement, portal)?;
+            self.link.knowledge.retire(request.source, plan, &statement);
+            Failure::Misfit(error.with_outcome(Outcome::NotSent))
+        };
+        fit(&statement).map_err(misfit)?;
+        let bytes = self.encode(request, plan, &statement, portal).map_err(|error| {
+            if plan.takes_types_of_a_schema() { misfit(error) } else { Failure::Final(error) }
+        })?;
         let (known, reply) = self.send(plan, bytes, portal, deadline)?;
         let own = match known {
             Known::AsPlanned => None,
@@ -169,7 +177,6 @@ impl Connection {
             Known::Not => match self.link.introduced(plan, &reply) {
                 Introduced::AsPlanned => None,
                 Introduced::Refused => {
-                    // What was asked for by the types of another day may be refused today.
                     self.end_bare(portal);
                     return Err(self.refused(request.source, plan, &reply));
                 }
@@ -179,14 +186,12 @@ impl Connection {
         if let Err(error) = check(&reply) {
             self.end_bare(portal);
             return Err(match stale(&error, &reply) {
-                None if request.lacks_text(&error, &self.link.knowledge.plans, plan) => {
-                    Failure::Outdated(error)
-                }
+                None if request.lacks_text(&error, &self.link.knowledge, plan) => Failure::Outdated(error),
                 None => Failure::Final(error),
                 Some(which) => {
                     self.link.forget(plan, which);
                     if which == Stale::Plan {
-                        self.link.knowledge.plans.retire(request.source, plan);
+                        self.link.knowledge.retire(request.source, plan, &plan.statement);
                     }
                     Failure::Outdated(error)
                 }
@@ -273,7 +278,8 @@ impl Connection {
         plan: &Arc<Plan>,
         deadline: Deadline,
     ) -> Result<Option<Arc<Statement>>, Failure> {
-        let (_, claim) = self.link.submit_for(plan, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
+        let open = plan.open(source);
+        let (_, claim) = self.link.submit_for(&open, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
         let reply = self.wait(claim)?;
         match self.link.introduced(plan, &reply) {
             Introduced::AsPlanned => Ok(None),
@@ -286,17 +292,15 @@ impl Connection {
         }
     }
 
-    /// This session would not parse what others did: it was asked for by the types of another day, unless nothing is parsed
-    /// now.
+    /// This session would not parse what others did: maybe it was asked for by the types of another day.
     fn refused(&self, source: Source<'_>, plan: &Plan, reply: &Reply) -> Failure {
-        let failure = failure(reply, Failure::Outdated);
-        match &failure {
-            Failure::Outdated(error) if error.sqlstate() != Some("25P02") => {
-                self.link.knowledge.plans.retire(source, plan);
+        failure(reply, |error| {
+            if stale(&error, reply).is_none() {
+                return Failure::Final(error);
             }
-            _ => {}
-        }
-        failure
+            self.link.knowledge.retire(source, plan, &plan.statement);
+            Failure::Outdated(error)
+        })
     }
 
     /// Parse, Describe, Sync.
@@ -336,7 +340,7 @@ impl Connection {
         };
         self.end_bare(portal);
         Err(match check(reply) {
-            Err(failed) if request.lacks_text(&failed, &self.link.knowledge.plans, plan) => {
+            Err(failed) if request.lacks_text(&failed, &self.link.knowledge, plan) => {
                 Failure::Outdated(failed)
             }
             Err(failed) => Failure::Final(failed),

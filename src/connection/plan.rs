@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::statement::Statement;
 use super::types::Types;
-use crate::columns::Columns;
+use crate::columns::{Column, Columns};
 use crate::declared::{Declared, Kind};
 use crate::protocol::decode::{self, Messages};
 
@@ -53,6 +53,11 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What the server is told of its parameters at first.
+    fn types(self) -> Vec<Oid> {
+        self.declared().map_or_else(Vec::new, |declared| declared.types().collect())
+    }
+
     pub(crate) fn declared(self) -> Option<&'static Declared> {
         match self {
             Source::Text(_) => None,
@@ -88,6 +93,16 @@ impl Plan {
         let columns = Arc::new(Columns::new(Vec::new()));
         let statement = Arc::new(Statement::new(params, columns, false));
         Plan { number, name, sql, types, statement, session: None }
+    }
+
+    /// The same for a session that is to tell what it makes of the types: nothing is written for them yet.
+    pub(super) fn open(&self, source: Source<'_>) -> Plan {
+        Plan::provisional(self.number, self.name.clone(), self.sql.clone(), source.types())
+    }
+
+    /// Whether sessions are told a type that other schemas may have another of.
+    pub(crate) fn takes_types_of_a_schema(&self) -> bool {
+        self.types.iter().any(|oid| *oid != 0 && Type::from_oid(*oid).is_none())
     }
 
     /// Whether a session that has just parsed it was told what the plan says: the same parameters, the same columns.
@@ -148,6 +163,16 @@ impl Knowledge {
     }
 }
 
+impl Knowledge {
+    /// It is not what the server says any more: nobody uses the plan from now on, and the types of the statement are looked
+    /// up again.
+    pub(crate) fn retire(&self, source: Source<'_>, plan: &Plan, statement: &Statement) {
+        self.plans.retire(source, plan);
+        let columns = statement.columns.iter().map(Column::type_);
+        statement.params.iter().chain(columns).for_each(|type_| self.types.doubt(type_));
+    }
+}
+
 fn address(declared: &'static Declared) -> usize {
     std::ptr::from_ref(declared).addr()
 }
@@ -175,8 +200,7 @@ impl Plans {
             inner.made
         };
         let name = if self.unnamed { String::new() } else { name(number) };
-        let types = source.declared().map_or_else(Vec::new, |declared| declared.types().collect());
-        Plan::provisional(number, name, source.text().into(), types)
+        Plan::provisional(number, name, source.text().into(), source.types())
     }
 
     /// Remembers what the server told about a provisional plan. If another session has been faster, both are right, and
@@ -211,7 +235,7 @@ impl Plans {
     }
 
     /// It is not what the server says any more: nobody uses it from now on. Sessions close it when they need the room.
-    pub(crate) fn retire(&self, source: Source<'_>, plan: &Plan) {
+    fn retire(&self, source: Source<'_>, plan: &Plan) {
         let mut inner = self.inner.lock();
         match source {
             Source::Declared(declared) => {
@@ -265,10 +289,10 @@ mod tests {
     fn a_retired_plan_is_made_anew_under_another_name() {
         let knowledge = Knowledge::new(8);
         let first = learn(&knowledge.plans, "one");
-        knowledge.plans.retire(Source::Text("one"), &first);
+        knowledge.retire(Source::Text("one"), &first, &first.statement);
         assert!(knowledge.plans.get(Source::Text("one")).is_none());
         let second = learn(&knowledge.plans, "one");
-        knowledge.plans.retire(Source::Text("one"), &first);
+        knowledge.retire(Source::Text("one"), &first, &first.statement);
         assert!(knowledge.plans.get(Source::Text("one")).is_some(), "the first was retired, not the second");
         assert_ne!(first.name, second.name);
     }

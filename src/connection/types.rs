@@ -19,6 +19,8 @@ pub(crate) struct Types(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     types: HashMap<Oid, Type>,
+    /// Those of them that are looked up again when a statement is described with them: they may have changed.
+    doubted: HashSet<Oid>,
     /// Those that have no `send` function.
     without_binary_form: HashSet<Oid>,
 }
@@ -52,6 +54,8 @@ struct Shape {
 }
 
 enum Form {
+    /// It is not in the catalogue: it was dropped since, or must not be asked for.
+    Gone,
     Simple,
     Pseudo,
     Enum(Vec<String>),
@@ -70,7 +74,7 @@ impl Types {
         // Each is a part of the one before it.
         let mut path = vec![oid];
         while let Some(&last) = path.last() {
-            if self.known(last).is_some() {
+            if self.is_certain(last) {
                 path.pop();
                 continue;
             }
@@ -78,7 +82,7 @@ impl Types {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(ask(connection, last, deadline)?),
             };
-            match shape.parts().into_iter().find(|part| self.known(*part).is_none()) {
+            match shape.parts().into_iter().find(|part| !self.is_certain(*part)) {
                 None => self.learn(last, shape),
                 Some(part) if path.contains(&part) || path.len() >= DEEPEST => {
                     return Err(Error::shape(format!(
@@ -118,11 +122,31 @@ impl Types {
         self.known(oid).unwrap_or_else(|| unknown().named(oid, Kind::Simple))
     }
 
+    /// Looks it up again, and its parts, when a statement is described with it: an enum may have got a label, a composite an
+    /// attribute. Until then it stays known as it was.
+    pub(super) fn doubt(&self, type_: &Type) {
+        let mut known = self.0.lock();
+        if !known.types.contains_key(&type_.oid()) {
+            return;
+        }
+        known.doubted.insert(type_.oid());
+        drop(known);
+        match type_.kind() {
+            Kind::Array(part) | Kind::Domain(part) | Kind::Range(part) => self.doubt(part),
+            Kind::Composite(fields) => fields.iter().for_each(|field| self.doubt(field.type_())),
+            _ => {}
+        }
+    }
+
+    fn is_certain(&self, oid: Oid) -> bool {
+        self.known(oid).is_some() && !self.0.lock().doubted.contains(&oid)
+    }
+
     /// Remembers a type all of whose parts are known.
     fn learn(&self, oid: Oid, shape: &Shape) {
         let part = |oid: &Oid| self.known_or_unknown(*oid);
         let kind = match &shape.form {
-            Form::Simple => Kind::Simple,
+            Form::Gone | Form::Simple => Kind::Simple,
             Form::Pseudo => Kind::Pseudo,
             Form::Enum(labels) => Kind::Enum(labels.clone()),
             Form::Domain(base) => Kind::Domain(part(base)),
@@ -134,6 +158,9 @@ impl Types {
             }
         };
         let mut known = self.0.lock();
+        if known.doubted.remove(&oid) && matches!(shape.form, Form::Gone) {
+            return;
+        }
         if shape.without_binary_form {
             known.without_binary_form.insert(oid);
         }
@@ -144,7 +171,7 @@ impl Types {
 impl Shape {
     fn parts(&self) -> Vec<Oid> {
         match &self.form {
-            Form::Simple | Form::Pseudo | Form::Enum(_) => Vec::new(),
+            Form::Gone | Form::Simple | Form::Pseudo | Form::Enum(_) => Vec::new(),
             Form::Domain(part) | Form::Array(part) | Form::Range(part) => vec![*part],
             Form::Composite(fields) => fields.iter().map(|(_, part)| *part).collect(),
         }
@@ -160,7 +187,7 @@ fn unknown() -> Shape {
     Shape {
         name: "unknown".to_owned(),
         schema: "pg_catalog".to_owned(),
-        form: Form::Simple,
+        form: Form::Gone,
         without_binary_form: false,
     }
 }

@@ -70,7 +70,7 @@ impl Inner {
     ) -> Result<Option<Answer>> {
         if fit(&plan.statement).is_err() {
             // Unless the schema has changed since it was asked for.
-            this.knowledge.plans.retire(request.source, &plan);
+            this.knowledge.retire(request.source, &plan, &plan.statement);
             return Ok(None);
         }
         if plan.statement.columns.has_text() {
@@ -80,7 +80,13 @@ impl Inner {
         let mut bytes = BytesMut::with_capacity(USUAL);
         let mut encoder = Encoder::new(&mut bytes, this.config.get_max_message_size());
         let Statement { params, columns, .. } = &*plan.statement;
-        encoder.bind("", &plan.name, params, request.values(), columns)?;
+        if let Err(error) = encoder.bind("", &plan.name, params, request.values(), columns) {
+            if !plan.takes_types_of_a_schema() {
+                return Err(error);
+            }
+            this.knowledge.retire(request.source, &plan, &plan.statement);
+            return Ok(None);
+        }
         encoder.execute("", 0)?;
         encoder.sync();
         drop(encoder);
@@ -111,18 +117,13 @@ impl Inner {
         };
         let plan = &errand.plan;
         if let Err(error) = check(&reply) {
-            let stale = match described {
-                // What was asked for by the types of another day may be refused today.
-                Described::Refused if error.sqlstate() != Some("25P02") => Some(Stale::Plan),
-                _ => stale(&error, &reply),
-            };
-            let Some(stale) = stale else {
-                let again = request.lacks_text(&error, &this.knowledge.plans, plan);
+            let Some(stale) = stale(&error, &reply) else {
+                let again = request.lacks_text(&error, &this.knowledge, plan);
                 return if again { Ok(None) } else { Err(error) };
             };
             link.forget(plan, stale);
             if stale == Stale::Plan {
-                this.knowledge.plans.retire(request.source, plan);
+                this.knowledge.retire(request.source, plan, &plan.statement);
             }
             return Ok(None);
         }
@@ -195,9 +196,14 @@ impl Errand {
         }
         let deadline = Deadline::after(self.query_limit);
         let sending = |known| drop(self.known.set(known));
-        if let Err(error) = link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
-            self.give_back();
-            self.fail(error);
+        match link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
+            // Given up meanwhile: the keeper may have looked before it was sent.
+            Ok(()) if !self.promise.is_wanted() => keeper::nudge(Deadline::after(Duration::ZERO)),
+            Ok(()) => {}
+            Err(error) => {
+                self.give_back();
+                self.fail(error);
+            }
         }
     }
 

@@ -93,18 +93,13 @@ impl<'b> Encoder<'b> {
                 }
             )));
         }
-        let number = |n: usize| {
-            u16::try_from(n).map_err(|_| {
-                Error::parameter(format!("{n} parameters are more than the protocol has room for (65,535)"))
-            })
-        };
         self.message(|buffer| {
             buffer.put_u8(b'B');
             let start = buffer.len();
             buffer.put_u32(0);
             c_string(portal, buffer)?;
             c_string(statement, buffer)?;
-            let (count_, formats) = (number(count)?, buffer.len() + 2);
+            let (count_, formats) = (number_of(count)?, buffer.len() + 2);
             buffer.put_u16(count_);
             buffer.put_bytes(0, 2 * count);
             buffer.put_u16(count_);
@@ -126,7 +121,7 @@ impl<'b> Encoder<'b> {
                 buffer[formats + 2 * at..formats + 2 * at + 2].copy_from_slice(&format.to_be_bytes());
             }
             if columns.has_text() {
-                buffer.put_u16(number(columns.len())?);
+                buffer.put_u16(number_of(columns.len())?);
                 columns.iter().for_each(|column| buffer.put_i16(i16::from(is_binary(column))));
             } else {
                 buffer.put_u16(1);
@@ -180,6 +175,13 @@ impl Drop for Encoder<'_> {
 /// Types without a binary form come as text.
 fn is_binary(column: &Column) -> bool {
     column.wire() == column.type_()
+}
+
+/// A number of parameters, if the protocol has room for so many.
+pub(crate) fn number_of(parameters: usize) -> Result<u16> {
+    u16::try_from(parameters).map_err(|_| {
+        Error::parameter(format!("{parameters} parameters are more than the protocol has room for (65,535)"))
+    })
 }
 
 fn c_string(text: &str, buffer: &mut BytesMut) -> Result<()> {

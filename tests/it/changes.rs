@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use maypole::types::{FromSql, ToSql};
 use maypole::{Database, Error, Query, Result, Row, query, select};
 
 use crate::support::client::Client;
@@ -225,4 +226,115 @@ fn a_stream_may_be_what_meets_the_types_of_a_session_first() {
     assert_eq!(rows.expect("rows")[0].to_string(), r#"{"mood": "sad"}"#);
     drop((a, b));
     test.finish();
+}
+
+/// Each schema has a type of the same name: what one session was told of a parameter is not what another takes.
+#[test]
+fn sessions_whose_types_differ_write_inside_transactions_too() {
+    let test = TestPool::new(2);
+    for schema in ["types_a", "types_b"] {
+        test.db
+            .script(&format!(
+                "CREATE SCHEMA {schema}; CREATE TYPE {schema}.mood AS ENUM ('{schema}');
+                 CREATE TABLE {schema}.changing_moods (mood {schema}.mood, moods {schema}.mood[])"
+            ))
+            .expect("made");
+    }
+    let a = test.pool.connection().expect("lent");
+    let b = test.pool.connection().expect("lent");
+    let both = [(&a, "types_a"), (&b, "types_b")];
+    for (lease, schema) in both {
+        lease.script(&format!("SET search_path = {schema}")).expect("set");
+    }
+    let sql = "INSERT INTO changing_moods VALUES ($1, $2) RETURNING mood::text";
+    for round in 0..3 {
+        for (lease, schema) in both {
+            let told = lease
+                .transaction(|q| q.query(sql, (schema, [schema].as_slice())).value::<String>())
+                .unwrap_or_else(|error| panic!("{schema}, {round}: {error:?}"));
+            assert_eq!(told, schema);
+            let streamed: Result<Vec<String>> = lease.transaction(|q| {
+                let sql = "UPDATE changing_moods SET mood = $1 RETURNING mood::text";
+                q.query(sql, (schema,)).chunk(1).iter().collect()
+            });
+            assert!(streamed.expect("rows").iter().all(|told| told == schema));
+            let told = lease.query(sql, (schema, [schema].as_slice())).value::<String>().expect("a row");
+            assert_eq!(told, schema);
+        }
+    }
+    drop((a, b));
+    test.finish();
+}
+
+/// An enum of the program, ahead of the database.
+#[derive(Clone, Copy, Debug, PartialEq, FromSql, ToSql)]
+#[postgres(name = "changing_level")]
+enum Level {
+    #[postgres(name = "low")]
+    Low,
+    #[postgres(name = "high")]
+    High,
+}
+
+impl maypole::Scalar for Level {}
+
+#[select(DB, "SELECT :level::changing_level")]
+fn leveled(level: Level) -> Query<Level>;
+
+/// A program may start before the migration that it needs.
+#[test]
+fn an_enum_that_gets_a_label_is_that_enum_from_then_on() {
+    for through in ["errand", "lease", "transaction", "stream"] {
+        let test = TestPool::new(1);
+        test.db
+            .script("DROP TYPE IF EXISTS changing_level; CREATE TYPE changing_level AS ENUM ('low')")
+            .expect("made");
+        let read = "SELECT 'low'::changing_level";
+        let write = "SELECT $1::changing_level::text";
+        let all = |pool: &maypole::Pool| -> [Result<()>; 3] {
+            let db = Database::from(pool.clone());
+            match through {
+                "errand" => [
+                    db.query(read, ()).value::<Level>().map(drop),
+                    db.query(write, (Level::Low,)).value::<String>().map(drop),
+                    leveled(Level::Low).on(&db).value().map(drop),
+                ],
+                "lease" => {
+                    let lease = pool.connection().expect("lent");
+                    [
+                        lease.query(read, ()).value::<Level>().map(drop),
+                        lease.query(write, (Level::Low,)).value::<String>().map(drop),
+                        leveled(Level::Low).on(&lease).value().map(drop),
+                    ]
+                }
+                "transaction" => [
+                    db.transaction(|q| q.query(read, ()).value::<Level>().map(drop)),
+                    db.transaction(|q| q.query(write, (Level::Low,)).value::<String>().map(drop)),
+                    db.transaction(|q| leveled(Level::Low).on(q).value().map(drop)),
+                ],
+                _ => [
+                    db.query(read, ()).each(|_: Level| Ok(())),
+                    db.query(write, (Level::Low,)).each(|_: String| Ok(())),
+                    leveled(Level::Low).on(&db).each(|_| Ok(())),
+                ],
+            }
+        };
+        for _ in 0..2 {
+            for result in all(&test.pool) {
+                let error = result.expect_err("it has one label");
+                assert!(
+                    error.sqlstate().is_none() && error.outcome() == maypole::Outcome::NotSent,
+                    "{error:?}"
+                );
+            }
+        }
+        test.db.script("ALTER TYPE changing_level ADD VALUE 'high'").expect("added");
+        for _ in 0..2 {
+            for result in all(&test.pool) {
+                result.unwrap_or_else(|error| panic!("{through}: {error:?}"));
+            }
+        }
+        assert_eq!(leveled(Level::High).on(&test.db).value().expect("a level"), Level::High);
+        test.finish();
+    }
 }

@@ -423,6 +423,52 @@ fn a_plan_of_yesterday_is_not_read_in_the_formats_of_today() {
     }
 }
 
+#[select(DB, "SELECT :n + 1 FROM introductions_locked")]
+fn locked(n: i32) -> Query<i32>;
+
+/// To be refused for another reason than the statement itself is no reason to ask anew.
+#[test]
+fn an_introduction_that_waits_for_a_lock_in_vain_fails_once_and_costs_no_plan() {
+    let proxy = Proxy::start(&server().url());
+    let test = TestPool::at(&proxy.url(), 2);
+    test.db.script("CREATE TABLE introductions_locked AS SELECT 1 AS n").expect("made");
+    let first = test.pool.connection().expect("lent");
+    let second = test.pool.connection().expect("lent");
+    second.script("SET lock_timeout = '50ms'").expect("set");
+    let ad_hoc = "SELECT n FROM introductions_locked";
+    assert_eq!(locked(1).on(&first).value().expect("known"), 2);
+    assert_eq!(first.query(ad_hoc, ()).value::<i32>().expect("known"), 1);
+    let parsed = || proxy.connection(1).count(Frontend, b'P') + proxy.connection(2).count(Frontend, b'P');
+    let locker = TestPool::new(1);
+    locker
+        .db
+        .transaction(|q| {
+            q.script("LOCK introductions_locked")?;
+            let before = parsed();
+            let error = locked(1).on(&second).value().expect_err("locked");
+            assert_eq!(error.sqlstate(), Some("55P03"), "{error:?}");
+            assert_eq!(parsed() - before, 1, "asked once");
+            let error = second.query(ad_hoc, ()).value::<i32>().expect_err("locked");
+            assert_eq!(error.sqlstate(), Some("55P03"), "{error:?}");
+            assert_eq!(parsed() - before, 2, "asked once");
+            // As an errand.
+            drop(second);
+            let error = locked(1).on(&test.db).value().expect_err("locked");
+            assert_eq!(error.sqlstate(), Some("55P03"), "{error:?}");
+            assert_eq!(parsed() - before, 3, "asked once");
+            Ok(())
+        })
+        .expect("committed");
+    let before = parsed();
+    assert_eq!(locked(1).on(&first).value().expect("known"), 2);
+    assert_eq!(first.query(ad_hoc, ()).value::<i32>().expect("known"), 1);
+    assert_eq!(parsed(), before, "still known where it was");
+    assert_eq!(locked(1).on(&test.db).value().expect("an answer"), 2);
+    drop(first);
+    test.finish();
+    locker.finish();
+}
+
 #[select(DB, "SELECT :n + 1 FROM described_in_part")]
 fn described_in_part(n: i32) -> Query<i32>;
 

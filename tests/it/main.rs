@@ -30,3 +30,4 @@ mod terminals;
 mod threads;
 mod transactions;
 mod unasked;
+mod values;
