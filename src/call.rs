@@ -1,17 +1,18 @@
-//! A query about to run: where, what, for how long. Uses: connection, deadline, declared, error, from_row, pool, rows.
+//! A query about to run: where, what, for how long. Uses: connection, deadline, declared, error, from_row, pool, rows, source.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use postgres_types::Type;
 
-use crate::connection::{Answer, CHUNK, Connection, Fit, Request, Source, Statement};
+use crate::connection::{Answer, CHUNK, Connection, Fit, Request, Statement};
 use crate::deadline::Deadline;
 use crate::declared::Declared;
 use crate::error::{Error, Place, QueryContext, Result};
 use crate::from_row::{FromRow, FromValue};
 use crate::pool::Pool;
 use crate::rows::{Holder, Rows};
+use crate::source::Source;
 
 /// Where a query runs.
 #[derive(Clone, Copy)]
@@ -166,13 +167,7 @@ pub(crate) fn help(error: &Error, source: Source<'_>) -> Option<String> {
             let digits: String =
                 error.message().rsplit('$').next()?.chars().take_while(char::is_ascii_digit).collect();
             let number: usize = digits.parse().ok()?;
-            let name = match source {
-                Source::Text(_) => format!("${number}"),
-                Source::Declared(declared) => {
-                    let slot = declared.slots.get(number.checked_sub(1)?)?;
-                    format!(":{}", declared.arguments.get(usize::from(slot.argument))?.name)
-                }
-            };
+            let name = source.name(number.checked_sub(1)?);
             if code == "42P08" {
                 return Some(format!(
                     "the places of {name} do not tell one type: write casts, such as {name}::text; a test of it that is part \
@@ -183,8 +178,19 @@ pub(crate) fn help(error: &Error, source: Source<'_>) -> Option<String> {
                 "nothing in the statement tells the type of {name}: write a cast, such as {name}::text"
             ))
         }
+        // A parameter where the grammar wants a name, a keyword or a literal. The message quotes what the server got.
+        "42601" if !matches!(source, Source::Text(_)) && error.message().contains("\"$") => {
+            let digits: String =
+                error.message().split("\"$").nth(1)?.chars().take_while(char::is_ascii_digit).collect();
+            let number: usize = digits.parse().ok()?;
+            let name = source.name(number.checked_sub(1)?);
+            Some(format!(
+                "${number} is {name}: a parameter is a value, and can't stand for a name, a keyword or part of a literal. \
+                 Write {name}::interval for INTERVAL {name}, = ANY({name}) for IN {name}, set_config(…) for SET"
+            ))
+        }
         // A colon is no operator; so the server stumbles over it.
-        "42601" if source.declared().is_none() && error.message().contains("\":\"") => Some(
+        "42601" if matches!(source, Source::Text(_)) && error.message().contains("\":\"") => Some(
             "named parameters need their names: params! { name: value }; a tuple stands for $1, $2 …"
                 .to_owned(),
         ),

@@ -14,7 +14,7 @@ use postgres_types::Oid;
 use self::columns::NotNull;
 use self::report::{Entry, Finding};
 use crate::call::{declared_context, help};
-use crate::connection::{Connection, Described, Source};
+use crate::connection::{Connection, Described};
 use crate::database::Database;
 use crate::deadline::Deadline;
 use crate::declared::{Declared, Kind};
@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::off_thread::off_thread;
 use crate::protocol::decode::Origin;
 use crate::registry::{self, Registered};
+use crate::source::Source;
 
 pub use self::report::Report;
 

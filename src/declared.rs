@@ -130,7 +130,9 @@ impl Declared {
     pub(crate) fn kind(&self, slot: Slot) -> Kind {
         self.arguments.get(usize::from(slot.argument)).map_or(Kind::Open, |argument| argument.kind)
     }
+}
 
+impl Declared {
     /// The types that the server is told of its parameters.
     pub(crate) fn types(&self) -> impl Iterator<Item = Oid> {
         self.slots.iter().map(|slot| if slot.null_test { Type::TEXT.oid() } else { self.kind(*slot).oid() })

@@ -196,7 +196,9 @@ impl Error {
         Error::new(Kind::Commit(message.into()), outcome)
     }
 
-    /// Carries an error of your own out of a transaction; [`source`](StdError::source) gives it back.
+    /// Carries an error of your own out of a transaction or out of `each`; [`source`](StdError::source) gives it back.
+    ///
+    /// Of its effects the library knows nothing ([`Outcome::Unknown`]) until a transaction has rolled back because of it.
     ///
     /// ```
     /// use std::error::Error as _;
@@ -204,7 +206,7 @@ impl Error {
     /// assert!(error.source().unwrap().is::<std::io::Error>());
     /// ```
     pub fn user(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
-        Error::new(Kind::User, Outcome::RolledBack).caused_by(error.into())
+        Error::new(Kind::User, Outcome::Unknown).caused_by(error.into())
     }
 
     pub(crate) fn caused_by(mut self, cause: impl Into<Cause>) -> Error {
@@ -230,6 +232,11 @@ impl Error {
     #[cold]
     pub(crate) fn in_row(self, number: u64) -> Error {
         self.inside("row ", &format!("{number}: "))
+    }
+
+    /// Tells that the transaction was rolled back in which the program's own error came up.
+    pub(crate) fn rolled_back(self) -> Error {
+        if matches!(self.0.kind, Kind::User) { self.with_outcome(Outcome::RolledBack) } else { self }
     }
 
     /// Tells how long the limit was that passed, unless that is known already.
@@ -417,7 +424,7 @@ impl fmt::Display for Error {
             }
             Kind::NoResults => f.write_str("no row came back, exactly one was asked for")?,
             Kind::MultipleResults => f.write_str("more than one row came back, exactly one was asked for")?,
-            Kind::User => f.write_str("the transaction's function returned an error")?,
+            Kind::User => f.write_str("the function returned an error of its own")?,
         }
         if let Some(query) = &self.0.query {
             query.excerpt(f, self.db_error().and_then(DbError::position))?;

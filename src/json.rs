@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::columns::{Column, short_name};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Whether it is a column of JSON.
 pub(crate) fn check<T>(column: &Column) -> Result<()> {
@@ -27,8 +27,27 @@ pub(crate) fn read<T: DeserializeOwned>(column: &Column, raw: Option<&[u8]>) -> 
             let text = text(column.wire(), raw);
             let text =
                 text.ok_or_else(|| undecodable(false, "it is of an unknown version of jsonb".into()))?;
-            serde_json::from_slice(text).map_err(|cause| undecodable(false, cause.into()))
+            serde_json::from_slice(text).map_err(|cause| {
+                let rust = short_name(type_name::<T>());
+                let (name, type_) = (column.name(), column.type_());
+                let reason = without_value(&cause.to_string());
+                Error::shape(format!("column \"{name}\" ({type_}) can't be read as {rust}: {reason}"))
+            })
         }
+    }
+}
+
+/// A message of serde's without the value that it quotes, which is nobody's business: `invalid type: string "…", expected
+/// i32 at line 1 column 8`.
+pub(crate) fn without_value(message: &str) -> String {
+    let quotes = ["invalid type", "invalid value", "unknown variant"];
+    if !quotes.iter().any(|start| message.starts_with(start)) {
+        return message.to_owned();
+    }
+    let end = message.rfind(", expected ").unwrap_or(message.len());
+    match message[..end].find(['"', '`']) {
+        Some(start) => format!("{}…{}", &message[..start], &message[end..]),
+        None => message.to_owned(),
     }
 }
 
@@ -123,6 +142,15 @@ mod tests {
             read::<Vec<u8>>(&of(Type::JSONB), Some(b"[1, 2]")).unwrap_err().to_string(),
             "column \"doc\" (jsonb) can't be read as Vec<u8>"
         );
+        assert_eq!(
+            read::<Vec<u8>>(&of(Type::JSON), Some(br#"[1, "a \"secret\""]"#)).unwrap_err().to_string(),
+            "column \"doc\" (json) can't be read as Vec<u8>: invalid type: string …, expected u8 at line 1 column 18"
+        );
+        assert_eq!(
+            without_value("unknown variant `x`, expected one of `a`, `b`"),
+            "unknown variant …, expected one of `a`, `b`"
+        );
+        assert_eq!(without_value("missing field `name`"), "missing field `name`");
         assert_eq!(
             check::<Vec<u8>>(&of(Type::TEXT)).unwrap_err().to_string(),
             "column \"doc\" is text, which can't be read as Vec<u8> from JSON: use String, or cast the column in SQL"

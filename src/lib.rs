@@ -105,6 +105,7 @@ mod script;
 mod secret;
 mod serde_rows;
 mod settings;
+mod source;
 mod sql;
 mod sqlstate;
 mod suggest;

@@ -1,17 +1,18 @@
-//! A declared query that was called and has not run yet. Uses: call, connection, declared, error, from_row, params, pool, rows.
+//! A declared query that was called and has not run yet. Uses: call, connection, declared, error, from_row, params, pool, rows, source.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::call::{Ask, Call, Runner, declared_context};
-use crate::connection::{Connection, Request, Source};
+use crate::connection::{Connection, Request};
 use crate::declared::Declared;
 use crate::error::{QueryContext, Result};
 use crate::from_row::{FromRow, FromValue};
 use crate::params::Params;
 use crate::pool::{Lease, Pool};
 use crate::rows::Rows;
+use crate::source::Source;
 
 /// A declared query that was called and has not run yet: what a function with `#[select]` or `#[query]` returns.
 ///

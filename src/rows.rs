@@ -16,6 +16,7 @@ use crate::pool::Lease;
 ///
 /// A statement that writes (`INSERT … RETURNING`) and streams outside a transaction is committed when the iterator has
 /// returned `None`; if that fails, the last item is the error. Of one that is dropped before its end nobody is told.
+#[must_use = "a stream that is dropped ends its query, and nobody hears whether it had failed: iterate over it"]
 pub struct Rows<'q, T: FromRow>(State<'q, T>);
 
 #[allow(clippy::large_enum_variant, reason = "there is one of it per stream, and it is not moved about")]

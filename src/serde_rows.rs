@@ -14,6 +14,7 @@ use serde::de::{
 use crate::columns::{Column, Columns, short_name};
 use crate::error::{Error, Result};
 use crate::from_row::FromRow;
+use crate::json;
 use crate::row::RowRef;
 use failure::Failure;
 use value::Value;
@@ -54,8 +55,7 @@ use value::Value;
 /// # }
 /// ```
 ///
-/// An error names the column and what was expected, and quotes no value of a column other than JSON and the names of
-/// variants.
+/// An error names the column and what was expected, and quotes no value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Serde<T>(pub T);
 
@@ -74,7 +74,7 @@ impl<T: DeserializeOwned + 'static> FromRow for Serde<T> {
 
 #[cold]
 fn refusal<T>(failure: &Failure) -> Error {
-    let (rust, message) = (short_name(type_name::<T>()), &failure.message);
+    let (rust, message) = (short_name(type_name::<T>()), json::without_value(&failure.message));
     Error::shape(match &failure.column {
         Some(column) => format!("column {column} can't be read into {rust}: {message}"),
         None => format!("the columns do not fit {rust}: {message}"),

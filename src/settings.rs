@@ -180,9 +180,10 @@ impl Settings {
         let Some(entry) = self.entry(name) else {
             let names: Vec<&str> = self.names().collect();
             return Err(Error::config(format!(
-                "{}: there is no setting \"{name}\" in [{}] or [{DEFAULT}]; there {}{}",
+                "{}: there is no setting \"{name}\" in [{}]{}; there {}{}",
                 self.path.display(),
                 self.environment,
+                if self.environment == DEFAULT { String::new() } else { format!(" or [{DEFAULT}]") },
                 listed(&names),
                 did_you_mean(name, names.iter().copied()),
             )));

@@ -1,18 +1,17 @@
-//! An ad-hoc query: lazy, untyped, run by its terminal. Uses: call, connection, error, from_row, params, row, rows.
+//! An ad-hoc query: lazy, untyped, run by its terminal. Uses: call, connection, error, from_row, params, row, rows, source.
 
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use postgres_types::ToSql;
-
 use crate::call::{Ask, Call, Runner};
-use crate::connection::{Connection, Request, Source};
+use crate::connection::{Connection, Request};
 use crate::error::{Error, Place, QueryContext, Result};
 use crate::from_row::{FromRow, FromValue};
 use crate::params::Params;
 use crate::row::Row;
 use crate::rows::Rows;
+use crate::source::Source;
 
 /// A query that has not run yet: its text, its parameters, and where it will run.
 ///
@@ -179,8 +178,7 @@ impl<'q, P: Params> Sql<'q, P> {
         let named =
             maypole_sql::name_parameters(self.text, names).map_err(|mistakes| self.refuse(&mistakes))?;
         let context = || self.context(&named.edits);
-        let params = Ordered { params: &self.params, slots: &named.slots };
-        let request = Request { source: Source::Text(&named.text), params: &params };
+        let request = Request { source: Source::Named(&named, names), params: &self.params };
         Ok(then(self.call, &Ask { request, context: &context }))
     }
 
@@ -198,22 +196,6 @@ impl<'q, P: Params> Sql<'q, P> {
     fn refuse(&self, mistakes: &[maypole_sql::Mistake]) -> Error {
         let mistakes: Vec<_> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
         Error::parameter(mistakes.join("; ")).in_query(&self.context(&[]))
-    }
-}
-
-/// Values in the order in which the rewritten text names them.
-struct Ordered<'a> {
-    params: &'a dyn Params,
-    slots: &'a [maypole_sql::Slot],
-}
-
-impl Params for Ordered<'_> {
-    fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    fn get(&self, index: usize) -> &(dyn ToSql + Sync) {
-        self.params.get(self.slots[index].parameter)
     }
 }
 

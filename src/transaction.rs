@@ -86,7 +86,7 @@ impl Connection {
                     log::warn!(target: "maypole::transaction", "ROLLBACK failed, the connection is closed: {failed}");
                     self.link().kill(failed);
                 }
-                Err(error)
+                Err(error.rolled_back())
             }
         }
     }

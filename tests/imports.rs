@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "settings",
     "params",
     "declared",
+    "source",
     "columns",
     "render",
     "row",

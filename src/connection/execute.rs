@@ -1,4 +1,4 @@
-//! How a statement is run on a session. Uses: answer, columns, connection, deadline, error, link, params, plan, protocol, statement.
+//! How a statement is run on a session. Uses: answer, columns, connection, deadline, error, link, params, plan, protocol, source, statement.
 //!
 //! A session that has not parsed a statement is told it in the exchange that runs it. What is not known yet is only asked
 //! for separately where the values can't be written without it, or where a result that doesn't fit must be found out before
@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use postgres_types::{Oid, Type};
 
 use super::link::{Introduced, Known};
-use super::plan::{Knowledge, Plan, Source};
+use super::plan::{Knowledge, Plan};
 use super::statement::Statement;
 use super::{Answer, Connection, Link, Stale, check, stale};
 use crate::columns::{Column, Columns};
@@ -21,6 +21,7 @@ use crate::protocol::bind::Values;
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::{End, Reply, Step};
+use crate::source::Source;
 
 /// What is to be run.
 #[derive(Clone, Copy)]
@@ -31,7 +32,7 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     pub(crate) fn values(&self) -> Values<'_> {
-        Values { params: self.params, declared: self.source.declared() }
+        Values { params: self.params, source: self.source }
     }
 
     /// Whether it may be executed in the exchange in which the server is first told of it.

@@ -25,7 +25,7 @@ pub(crate) use describe::Described;
 pub(crate) use execute::{Fit, Request};
 pub(crate) use link::{Errand, Fitness, Introduced, Known, Link};
 pub(crate) use open::open;
-pub(crate) use plan::{Knowledge, Plan, Source};
+pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
 
 use crate::deadline::Deadline;

@@ -1,4 +1,4 @@
-//! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, protocol, statement, types.
+//! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, protocol, source, statement, types.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,57 +13,12 @@ use super::types::Types;
 use crate::columns::{Column, Columns};
 use crate::declared::{Declared, Kind};
 use crate::protocol::decode::{self, Messages};
+use crate::source::Source;
 
 /// What all sessions of a pool have in common.
 pub(crate) struct Knowledge {
     pub(crate) types: Types,
     pub(crate) plans: Plans,
-}
-
-/// Which statement is meant.
-#[derive(Clone, Copy)]
-pub(crate) enum Source<'a> {
-    /// The one of this text.
-    Text(&'a str),
-    Declared(&'static Declared),
-}
-
-impl<'a> Source<'a> {
-    /// What the server gets.
-    pub(crate) fn text(self) -> &'a str {
-        match self {
-            Source::Text(text) => text,
-            Source::Declared(declared) => declared.text,
-        }
-    }
-
-    /// Why it can't run on whatever connection is free: what it leaves behind, the next borrower would find.
-    pub(crate) fn needs_session(self) -> Option<Cow<'static, str>> {
-        match self {
-            Source::Text(text) => maypole_sql::nature(text).session.map(|(_, why)| Cow::Owned(why.message)),
-            Source::Declared(declared) => declared.session.map(Cow::Borrowed),
-        }
-    }
-
-    /// Whether it is a SELECT or the like.
-    pub(super) fn only_reads(self) -> bool {
-        match self {
-            Source::Text(text) => maypole_sql::nature(text).select.is_none(),
-            Source::Declared(declared) => declared.select,
-        }
-    }
-
-    /// What the server is told of its parameters at first.
-    fn types(self) -> Vec<Oid> {
-        self.declared().map_or_else(Vec::new, |declared| declared.types().collect())
-    }
-
-    pub(crate) fn declared(self) -> Option<&'static Declared> {
-        match self {
-            Source::Text(_) => None,
-            Source::Declared(declared) => Some(declared),
-        }
-    }
 }
 
 /// A statement whose parameters and columns are known before any session is at hand: its request can be encoded while
@@ -182,10 +137,10 @@ impl Plans {
         let mut inner = self.inner.lock();
         match source {
             Source::Declared(declared) => inner.declared.get(&address(declared)).cloned(),
-            Source::Text(text) => {
+            Source::Text(_) | Source::Named(..) => {
                 inner.uses += 1;
                 let uses = inner.uses;
-                let known = inner.texts.get_mut(text)?;
+                let known = inner.texts.get_mut(source.text())?;
                 known.used = uses;
                 Some(known.plan.clone())
             }
@@ -208,12 +163,9 @@ impl Plans {
     pub(super) fn learn(&self, source: Source<'_>, asked: &Plan, statement: Arc<Statement>) -> Arc<Plan> {
         // What travels as text fits whatever the server makes of it; what was encoded as the type of a session must have
         // that type on all.
-        let declared = source.declared();
-        let open =
-            |at: usize| declared.and_then(|declared| declared.slots.get(at).map(|slot| declared.kind(*slot)));
-        let types = statement.params.iter().enumerate().map(|(at, type_)| match open(at) {
-            Some(Kind::Open) | None => type_.oid(),
-            Some(_) => asked.types.get(at).copied().unwrap_or(0),
+        let types = statement.params.iter().enumerate().map(|(at, type_)| match source.place(at).kind {
+            Kind::Open => type_.oid(),
+            Kind::Typed(_) | Kind::Text | Kind::TextArray => asked.types.get(at).copied().unwrap_or(0),
         });
         let plan = Arc::new(Plan {
             number: asked.number,
@@ -228,8 +180,8 @@ impl Plans {
             Source::Declared(declared) => {
                 inner.declared.entry(address(declared)).or_insert_with(|| plan.clone());
             }
-            Source::Text(_) if inner.texts.contains_key(&plan.sql) => {}
-            Source::Text(_) => inner.remember(plan.clone(), self.capacity),
+            Source::Text(_) | Source::Named(..) if inner.texts.contains_key(&plan.sql) => {}
+            Source::Text(_) | Source::Named(..) => inner.remember(plan.clone(), self.capacity),
         }
         plan
     }
@@ -243,7 +195,8 @@ impl Plans {
                     inner.declared.remove(&address(declared));
                 }
             }
-            Source::Text(text) => {
+            Source::Text(_) | Source::Named(..) => {
+                let text = source.text();
                 if inner.texts.get(text).is_some_and(|known| known.plan.number == plan.number) {
                     inner.texts.remove(text);
                 }

@@ -1,19 +1,20 @@
-//! The values of a request, and how each travels. Uses: columns, declared, error, params.
+//! The values of a request, and how each travels. Uses: declared, error, params, source.
 
 use bytes::{BufMut, BytesMut};
 use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::types::array_from_sql;
 use postgres_types::{Format, IsNull, Kind as Shape, ToSql, Type, WrongType};
 
-use crate::declared::{Declared, Kind, Slot};
+use crate::declared::Kind;
 use crate::error::{Cause, Error, Result};
 use crate::params::Params;
+use crate::source::{Place, Source};
 
-/// The values of a request, for the parameters of a text or of a declared query.
+/// The values of a request, and what they stand for.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) params: &'a dyn Params,
-    pub(crate) declared: Option<&'static Declared>,
+    pub(crate) source: Source<'a>,
 }
 
 /// What the message says of a value: 0 is text, 1 binary.
@@ -24,7 +25,7 @@ const BINARY: FormatCode = 1;
 impl Values<'_> {
     /// How many parameters of the statement they stand for.
     pub(super) fn len(&self) -> usize {
-        self.declared.map_or_else(|| self.params.len(), |declared| declared.slots.len())
+        self.source.count(self.params.len())
     }
 
     /// Writes the value of one parameter. The server says that they have these types.
@@ -35,27 +36,18 @@ impl Values<'_> {
         buffer: &mut BytesMut,
     ) -> Result<(IsNull, FormatCode)> {
         let type_ = types.get(at).unwrap_or(&Type::UNKNOWN);
-        let written = match self.declared.and_then(|declared| Some((declared, *declared.slots.get(at)?))) {
-            Some((declared, slot)) if slot.null_test => self.write_null_test(declared, slot, types, buffer),
-            Some((declared, slot)) => {
-                let value = self.params.get(usize::from(slot.argument));
-                write_kind(value, declared.kind(slot), type_, buffer)
-            }
-            None => write_open(self.params.get(at), type_, buffer),
+        let place = self.source.place(at);
+        let written = if place.null_test {
+            self.write_null_test(place, types, buffer)
+        } else {
+            write_kind(self.params.get(place.value), place.kind, type_, buffer)
         };
         written.map_err(|cause| {
-            let place = match self.declared {
-                Some(declared) => declared
-                    .slots
-                    .get(at)
-                    .and_then(|slot| declared.arguments.get(usize::from(slot.argument)))
-                    .map_or_else(String::new, |argument| format!(":{}", argument.name)),
-                None => format!("${}", at + 1),
-            };
+            let name = self.source.name(at);
             let message = if cause.is::<WrongType>() {
-                format!("parameter {place} does not convert to the type {type_} that the server expects")
+                format!("parameter {name} does not convert to the type {type_} that the server expects")
             } else {
-                format!("parameter {place} can't be sent as {type_}")
+                format!("parameter {name} can't be sent as {type_}")
             };
             Error::parameter(message).caused_by(cause)
         })
@@ -64,21 +56,22 @@ impl Values<'_> {
     /// Any text will do for a value: only whether there is one is asked.
     fn write_null_test(
         &self,
-        declared: &'static Declared,
-        slot: Slot,
+        place: Place,
         types: &[Type],
         buffer: &mut BytesMut,
     ) -> Result<(IsNull, FormatCode), Cause> {
         // A value whose type only the server knows: another place where it stands tells the type.
-        let twin = |other: &Slot| other.argument == slot.argument && !other.null_test;
-        let type_ = declared.slots.iter().position(twin).and_then(|at| types.get(at));
-        let kind = declared.kind(slot);
-        if type_.is_none() && kind == Kind::Open {
+        let twin = (0..self.len()).find(|at| {
+            let other = self.source.place(*at);
+            other.value == place.value && !other.null_test
+        });
+        let type_ = twin.and_then(|at| types.get(at));
+        if type_.is_none() && place.kind == Kind::Open {
             return Err("it only stands before IS NULL, which does not tell its type: write a cast, (:x::type) IS NULL".into());
         }
         let start = buffer.len();
-        let value = self.params.get(usize::from(slot.argument));
-        let (is_null, _) = write_kind(value, kind, type_.unwrap_or(&Type::UNKNOWN), buffer)?;
+        let value = self.params.get(place.value);
+        let (is_null, _) = write_kind(value, place.kind, type_.unwrap_or(&Type::UNKNOWN), buffer)?;
         buffer.truncate(start);
         Ok((is_null, TEXT))
     }

@@ -218,9 +218,10 @@ pub(crate) fn take(buffer: &mut BytesMut, into: &mut BytesMut) {
 mod tests {
     use super::*;
     use crate::params::Params;
+    use crate::source::Source;
 
     fn bind(encoder: &mut Encoder<'_>, types: &[Type], params: &dyn Params) -> Result<()> {
-        encoder.bind("", "s1", types, Values { params, declared: None }, &Columns::new(Vec::new()))
+        encoder.bind("", "s1", types, Values { params, source: Source::Text("") }, &Columns::new(Vec::new()))
     }
 
     #[test]

@@ -391,6 +391,57 @@ fn ad_hoc_parameters_by_name_and_by_number_do_not_mix() {
     test.finish();
 }
 
+/// The same rules as for declared queries.
+#[test]
+fn a_filter_by_name_that_may_be_null_works_ad_hoc() {
+    let test = TestPool::new(1);
+    let sql = "SELECT count(*) FROM (VALUES ('a', 1), ('b', 2)) AS t(name, n) WHERE (:m IS NULL OR name = :m) AND n < :n";
+    let count = |m: Option<&str>, n: i32| {
+        test.db.query(sql, maypole::params! { n, m }).value::<i64>().expect("counted")
+    };
+    for _ in 0..2 {
+        assert_eq!((count(None, 9), count(Some("a"), 9), count(Some("a"), 0)), (2, 1, 0));
+    }
+    let wrong =
+        test.db.query("SELECT :n::int4 WHERE :m IS NULL", maypole::params! { m: None::<i32>, n: "one" });
+    let wrong = wrong.value::<i32>().expect_err("no number");
+    assert!(wrong.to_string().contains("parameter :n does not convert"), "{wrong}");
+    test.finish();
+}
+
+#[select(DB, "SELECT now() - INTERVAL :x")]
+fn interval(x: &str) -> Query<Row>;
+
+#[test]
+fn a_parameter_where_the_grammar_wants_something_else_is_named_and_explained() {
+    let test = TestPool::new(1);
+    let error = interval("1 day").on(&test.db).rows().expect_err("a syntax error");
+    assert_eq!(error.sqlstate(), Some("42601"));
+    assert!(error.to_string().contains("= help: $1 is :x: a parameter is a value"), "{error}");
+    assert!(
+        error.to_string().contains("   | SELECT now() - INTERVAL :x\n   |                         ^^"),
+        "{error}"
+    );
+    test.finish();
+}
+
+#[query(DB, "INSERT INTO declared_each (n) SELECT generate_series(1, 3) RETURNING n")]
+fn insert_three() -> Query<i32>;
+
+/// What the program does with a row is its own affair; the statement is not undone by it.
+#[test]
+fn an_error_of_the_function_for_each_row_says_nothing_of_the_statement() {
+    let test = TestPool::new(1);
+    test.db.script("CREATE TABLE declared_each (n int4)").expect("made");
+    let stop = |_| Err(maypole::Error::user("stop"));
+    let error = insert_three().on(&test.db).each(stop).expect_err("stopped");
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    let error = test.db.transaction(|q| insert_three().on(q).each(stop)).expect_err("stopped");
+    assert_eq!(error.outcome(), Outcome::RolledBack, "now it is known");
+    assert_eq!(test.db.query("SELECT count(*) FROM declared_each", ()).value::<i64>().expect("counted"), 3);
+    test.finish();
+}
+
 #[query(DB, "LISTEN declared_news")]
 fn listen() -> Query;
 
