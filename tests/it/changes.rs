@@ -145,7 +145,8 @@ fn rows_are_read_rightly_whatever_becomes_of_their_table() {
     over.store(true, Ordering::Relaxed);
     for worker in workers {
         if let Err(panic) = worker.join() {
-            std::panic::resume_unwind(panic);
+            // Its message went to whatever test this worker of may belongs to.
+            panic!("{:?}", panic.downcast_ref::<String>());
         }
     }
     println!(
