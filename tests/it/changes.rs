@@ -30,6 +30,10 @@ fn as_number(id: i32) -> Query<(i32, String)>;
 fn touch(id: i32) -> Query<Row>;
 
 fn check_row(row: &Row) {
+    // A type that was dropped before it could be looked up: its bytes are shown.
+    if row.columns().iter().any(|column| column.type_().name() == "unknown") {
+        return;
+    }
     let shown: serde_json::Value = serde_json::from_str(&row.to_string()).expect("a row is JSON");
     let mut shown = shown.as_object().expect("an object").clone();
     let checked = shown.remove("checked").expect("the check");
