@@ -176,7 +176,7 @@ fn sessions_that_forget_while_errands_wait_show_nothing_of_it() {
                 maypole::spawn(move || {
                     let db = Database::from(pool);
                     for _ in 0..2 {
-                        let answer = if number % 5 == 0 {
+                        let answer = if number.is_multiple_of(5) {
                             db.transaction(|q| q.query(&text, (1,)).value::<i32>())
                         } else {
                             db.query(&text, (1,)).value::<i32>()
@@ -185,7 +185,10 @@ fn sessions_that_forget_while_errands_wait_show_nothing_of_it() {
                             Ok(answer) => assert_eq!(answer, expected),
                             // Only a transaction can't hide it.
                             Err(error) => {
-                                assert!(number % 5 == 0 && error.sqlstate() == Some("26000"), "{error:?}");
+                                assert!(
+                                    number.is_multiple_of(5) && error.sqlstate() == Some("26000"),
+                                    "{error:?}"
+                                );
                             }
                         }
                     }
