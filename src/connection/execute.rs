@@ -200,7 +200,7 @@ impl Connection {
         }
         let told = own.unwrap_or_else(|| plan.statement.clone());
         if !Arc::ptr_eq(&told, &statement) {
-            fit(&told).inspect_err(|_| self.end_bare(portal))?;
+            fit(&told).map_err(|error| self.unreadable(error, portal))?;
         }
         Ok((told, reply))
     }
@@ -257,7 +257,7 @@ impl Connection {
                 Failure::Final(error)
             });
         }
-        fit(&statement).inspect_err(|_| self.end_bare(portal))?;
+        fit(&statement).map_err(|error| self.unreadable(error, portal))?;
         Ok((statement, reply))
     }
 
@@ -337,21 +337,17 @@ impl Connection {
                 self.link.meet(plan, Some(own.clone()));
                 return Ok(own);
             }
+            // There are no rows to be read; what the failure means is seen next.
+            Err(_) if check(reply).is_err() => return Ok(plan.statement.clone()),
             Err(error) => error,
         };
         self.end_bare(portal);
-        Err(match check(reply) {
-            Err(failed) if request.lacks_text(&failed, &self.link.knowledge, plan) => {
-                Failure::Outdated(failed)
-            }
-            Err(failed) => Failure::Final(failed),
-            Ok(()) if portal.bare && request.source.only_reads() => {
-                let own = self.describe(reply, |oid| self.resolve(oid, deadline))?;
-                self.link.meet(plan, Some(Arc::new(own)));
-                Failure::Outdated(error)
-            }
-            Ok(()) => Failure::Final(error.with_outcome(Outcome::Done)),
-        })
+        if !portal.bare || !request.source.only_reads() {
+            return Err(Failure::Final(error.with_outcome(Outcome::Done)));
+        }
+        let own = self.describe(reply, |oid| self.resolve(oid, deadline))?;
+        self.link.meet(plan, Some(Arc::new(own)));
+        Err(Failure::Outdated(error))
     }
 
     /// Bind and Execute. User code encodes values here: no lock is held.
@@ -397,6 +393,12 @@ impl Connection {
         if portal.bare && self.streaming.replace(false) {
             self.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
         }
+    }
+
+    /// What was executed can't be read.
+    fn unreadable(&self, error: Error, portal: Portal<'_>) -> Error {
+        self.end_bare(portal);
+        error.with_outcome(Outcome::Done)
     }
 
     pub(super) fn describe(&self, reply: &Reply, resolve: impl Fn(Oid) -> Result<Type>) -> Result<Statement> {

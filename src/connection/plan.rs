@@ -116,9 +116,7 @@ impl Knowledge {
         };
         Arc::new(Knowledge { types: Types::default(), plans })
     }
-}
 
-impl Knowledge {
     /// It is not what the server says any more: nobody uses the plan from now on, and the types of the statement are looked
     /// up again.
     pub(crate) fn retire(&self, source: Source<'_>, plan: &Plan, statement: &Statement) {

@@ -73,8 +73,10 @@ impl Types {
         let mut shapes = HashMap::new();
         // Each is a part of the one before it.
         let mut path = vec![oid];
+        // Not remembered: it may only be younger than the snapshot of this transaction.
+        let mut gone = HashSet::new();
         while let Some(&last) = path.last() {
-            if self.is_certain(last) {
+            if self.is_certain(last) || gone.contains(&last) {
                 path.pop();
                 continue;
             }
@@ -82,7 +84,12 @@ impl Types {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(ask(connection, last, deadline)?),
             };
-            match shape.parts().into_iter().find(|part| !self.is_certain(*part)) {
+            if matches!(shape.form, Form::Gone) {
+                self.0.lock().doubted.remove(&last);
+                gone.insert(last);
+                continue;
+            }
+            match shape.parts().into_iter().find(|part| !self.is_certain(*part) && !gone.contains(part)) {
                 None => self.learn(last, shape),
                 Some(part) if path.contains(&part) || path.len() >= DEEPEST => {
                     return Err(Error::shape(format!(
@@ -93,7 +100,7 @@ impl Types {
                 Some(part) => path.push(part),
             }
         }
-        self.known(oid).ok_or_else(|| Error::shape(format!("the type with the OID {oid} is not known")))
+        Ok(self.known_or_unknown(oid))
     }
 
     /// The type if no question is needed.
@@ -158,9 +165,7 @@ impl Types {
             }
         };
         let mut known = self.0.lock();
-        if known.doubted.remove(&oid) && matches!(shape.form, Form::Gone) {
-            return;
-        }
+        known.doubted.remove(&oid);
         if shape.without_binary_form {
             known.without_binary_form.insert(oid);
         }

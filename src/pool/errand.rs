@@ -139,7 +139,7 @@ impl Inner {
             }
         };
         if !Arc::ptr_eq(&statement, &plan.statement) {
-            fit(&statement)?;
+            fit(&statement).map_err(|error| error.with_outcome(error::Outcome::Done))?;
         }
         Ok(Some(Answer::new(link, statement, reply.bytes)))
     }

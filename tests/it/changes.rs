@@ -30,6 +30,10 @@ fn as_number(id: i32) -> Query<(i32, String)>;
 fn touch(id: i32) -> Query<Row>;
 
 fn check_row(row: &Row) {
+    // A type that was dropped before it could be looked up: its bytes are shown.
+    if row.columns().iter().any(|column| column.type_().name() == "unknown") {
+        return;
+    }
     let shown: serde_json::Value = serde_json::from_str(&row.to_string()).expect("a row is JSON");
     let mut shown = shown.as_object().expect("an object").clone();
     let checked = shown.remove("checked").expect("the check");
@@ -48,7 +52,8 @@ fn excuse(error: &Error) {
                 || error.to_string().contains("cache lookup failed")
                 || error.to_string().contains("could not open relation")
         }
-        None => error.to_string().contains("column") || error.to_string().contains("columns"),
+        // The second time it is a type that was dropped before it could be looked up.
+        None => ["column", "is not known yet"].iter().any(|fine| error.to_string().contains(fine)),
     };
     assert!(fine && error.sqlstate() != Some("42P05"), "{error:?}");
 }
@@ -145,7 +150,8 @@ fn rows_are_read_rightly_whatever_becomes_of_their_table() {
     over.store(true, Ordering::Relaxed);
     for worker in workers {
         if let Err(panic) = worker.join() {
-            std::panic::resume_unwind(panic);
+            // Its message went to whatever test this worker of may belongs to.
+            panic!("{:?}", panic.downcast_ref::<String>());
         }
     }
     println!(

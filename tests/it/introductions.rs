@@ -423,6 +423,23 @@ fn a_plan_of_yesterday_is_not_read_in_the_formats_of_today() {
     }
 }
 
+#[select(DB, "SELECT introductions_read() WHERE :n > 0")]
+fn read_wrongly(n: i32) -> Query<i32>;
+
+/// It is found out too late for a select that nobody has asked about, and said.
+#[test]
+fn what_was_executed_and_cannot_be_read_was_done() {
+    let test = TestPool::new(1);
+    test.db.script("CREATE SEQUENCE introductions_read; CREATE FUNCTION introductions_read() RETURNS int8 LANGUAGE sql AS $$ SELECT nextval('introductions_read') $$").expect("made");
+    let executed = |error: maypole::Error| {
+        let now: i64 =
+            test.db.query("SELECT last_value FROM introductions_read", ()).value().expect("a count");
+        (error.outcome(), now)
+    };
+    assert_eq!(executed(read_wrongly(1).on(&test.db).run().expect_err("a row")), (Outcome::Done, 1));
+    test.finish();
+}
+
 #[select(DB, "SELECT :n + 1 FROM introductions_locked")]
 fn locked(n: i32) -> Query<i32>;
 

@@ -126,7 +126,7 @@ fn odd_texts_arrive_as_they_are() {
     let value = |query: Query<'_, Option<String>>| query.on(db).value().expect("an answer");
     for odd in ODD {
         assert_eq!(value(text_of_text(odd)).as_deref(), Some(*odd));
-        assert_eq!(value(text_of_str_ref(&odd)).as_deref(), Some(*odd));
+        assert_eq!(value(text_of_str_ref(odd)).as_deref(), Some(*odd));
         assert_eq!(value(text_of_cow(Cow::Borrowed(odd))).as_deref(), Some(*odd));
         assert_eq!(value(text_of_box((*odd).into())).as_deref(), Some(*odd));
         assert_eq!(value(text_of_option(Some(Some(odd)))).as_deref(), Some(*odd));
@@ -242,10 +242,10 @@ fn named_values_of_an_ad_hoc_query_work_with_every_terminal() {
     );
     assert_eq!(
         db.query(sql, params! { r#type: r#type, }).rows::<(i32, String)>().expect("a row"),
-        [expected.clone()]
+        std::slice::from_ref(&expected)
     );
     let stream: Result<Vec<(i32, String)>> = db.query(sql, params! { r#type }).chunk(1).iter().collect();
-    assert_eq!(stream.expect("a row"), [expected.clone()]);
+    assert_eq!(stream.expect("a row"), std::slice::from_ref(&expected));
     db.query(sql, params! { r#type })
         .each(|row: (i32, String)| {
             assert_eq!(row, expected);
@@ -270,7 +270,7 @@ fn named_values_of_an_ad_hoc_query_work_with_every_terminal() {
     test.db
         .transaction(|q| {
             let rows: Result<Vec<(i32, String)>> = q.query(sql, params! { r#type }).chunk(1).iter().collect();
-            assert_eq!(rows?, [expected.clone()]);
+            assert_eq!(rows?, std::slice::from_ref(&expected));
             Ok(())
         })
         .expect("committed");
@@ -336,7 +336,7 @@ fn few_statements_are_enough_for_everything() {
                 })
                 .expect("committed");
             assert!(
-                known(&lease) <= capacity.max(1) as i64,
+                known(&lease) <= i64::try_from(capacity.max(1)).expect("small"),
                 "capacity {capacity}, round {round}: {}",
                 known(&lease)
             );
