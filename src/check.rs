@@ -1,5 +1,5 @@
 //! Do the declared queries fit the database? Asks the server, and runs nothing.
-//! Uses: call, connection, database, deadline, declared, error, off_thread, protocol, registry.
+//! Uses: call, connection, database, deadline, declared, error, off_thread, protocol, registry, source.
 
 mod columns;
 mod names;

@@ -1,4 +1,4 @@
-//! How a statement is run on a session. Uses: answer, columns, connection, deadline, error, link, params, plan, protocol, source, statement.
+//! How a statement is run on a session. Uses: answer, columns, connection, deadline, error, introduce, link, params, plan, protocol, source, statement.
 //!
 //! A session that has not parsed a statement is told it in the exchange that runs it. What is not known yet is only asked
 //! for separately where the values can't be written without it, or where a result that doesn't fit must be found out before
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use postgres_types::{Oid, Type};
 
-use super::link::{Introduced, Known};
+use super::introduce::{Introduced, Known};
 use super::plan::{Knowledge, Plan};
 use super::statement::Statement;
 use super::{Answer, Connection, Link, Stale, check, stale};

@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
-use super::Stale;
-use super::plan::{Knowledge, Plan};
-use super::statement::{Statement, Statements};
+use super::plan::Knowledge;
+use super::statement::Statements;
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
@@ -20,9 +18,8 @@ use crate::keeper::{self, Sweep};
 use crate::net::Socket;
 use crate::promise::{Claim, Promise, promise};
 use crate::protocol::authenticate::Entered;
-use crate::protocol::decode::Messages;
 use crate::protocol::encode::{self, Encoder};
-use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status, Step};
+use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
 use crate::protocol::{decode, session};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
@@ -79,7 +76,7 @@ pub(super) struct Ticket {
 }
 
 /// Where a reply goes.
-enum Asker {
+pub(super) enum Asker {
     /// It is thrown away.
     Nobody,
     Caller(Promise<Result<Reply>>),
@@ -97,26 +94,11 @@ pub(crate) trait Errand: Send + Sync {
     fn finish(self: Arc<Self>, reply: Result<Reply>);
 }
 
-/// What a session knows of a plan when a request that uses it is sent.
-pub(crate) enum Known {
-    /// Nothing: it is introduced in the same exchange.
-    Not,
-    AsPlanned,
-    /// It was told this instead.
-    Otherwise(Arc<Statement>),
-}
-
-/// What came of introducing a plan to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Introduced {
-    AsPlanned,
-    /// It was parsed, and has other parameters or columns here.
-    Otherwise,
-    /// It was not parsed, or not described to the end: nothing was executed.
-    Refused,
-}
-
 impl Ticket {
+    pub(super) fn of(asker: Asker, deadline: Deadline) -> Ticket {
+        Ticket { asker, deadline, drain: None }
+    }
+
     const NOBODYS: Ticket = Ticket { asker: Asker::Nobody, deadline: Deadline::NEVER, drain: None };
 
     fn is_wanted(&self) -> bool {
@@ -252,116 +234,8 @@ impl Link {
         deadline: Deadline,
     ) -> Result<Claim<Result<Reply>>> {
         let (slot, claim) = promise();
-        self.post(bytes, exchange, Ticket { asker: Asker::Caller(slot), deadline, drain: None })?;
+        self.post(bytes, exchange, Ticket::of(Asker::Caller(slot), deadline))?;
         Ok(claim)
-    }
-
-    /// Sends an errand's request. `sending` hears what the session knows of the plan before it is sent, because the answer
-    /// may be there before this returns.
-    pub(crate) fn send(
-        &self,
-        plan: &Plan,
-        request: &[u8],
-        deadline: Deadline,
-        errand: Arc<dyn Errand>,
-        sending: impl FnOnce(Known),
-    ) -> Result<()> {
-        let ticket = Ticket { asker: Asker::Errand(errand), deadline, drain: None };
-        self.introduce(plan, request, &encode::STATEMENT, sending, ticket)
-    }
-
-    /// The same for a caller that waits itself.
-    pub(super) fn submit_for(
-        &self,
-        plan: &Plan,
-        request: &[u8],
-        steps: &[Step],
-        deadline: Deadline,
-    ) -> Result<(Known, Claim<Result<Reply>>)> {
-        let (slot, claim) = promise();
-        let ticket = Ticket { asker: Asker::Caller(slot), deadline, drain: None };
-        let mut known = Known::Not;
-        self.introduce(plan, request, steps, |what| known = what, ticket)?;
-        Ok((known, claim))
-    }
-
-    /// Sends a request that uses a plan. If this session has not parsed it, Parse and Describe go before: then the answer
-    /// must be looked at with [`introduced`](Link::introduced).
-    fn introduce(
-        &self,
-        plan: &Plan,
-        request: &[u8],
-        steps: &[Step],
-        sending: impl FnOnce(Known),
-        ticket: Ticket,
-    ) -> Result<()> {
-        let introduction = match self.with_statements(|statements| statements.greet(plan)) {
-            Ok(None) => {
-                sending(Known::AsPlanned);
-                return self.post(request, Exchange::new(steps), ticket);
-            }
-            Ok(Some(own)) => {
-                sending(Known::Otherwise(own));
-                return self.post(request, Exchange::new(steps), ticket);
-            }
-            Err(introduction) => introduction,
-        };
-        sending(Known::Not);
-        let mut bytes = BytesMut::with_capacity(plan.sql.len() + request.len() + 64);
-        let mut all: SmallVec<[Step; 8]> = SmallVec::new();
-        let mut encoder = Encoder::new(&mut bytes, self.limit);
-        let encoded = introduction.closes.iter().try_for_each(|name| {
-            all.push(Step::Close);
-            encoder.close_statement(name)
-        });
-        let encoded = encoded
-            .and_then(|()| encoder.parse(&plan.name, &plan.sql, &plan.types))
-            .and_then(|()| encoder.describe_statement(&plan.name));
-        drop(encoder);
-        if let Err(error) = encoded {
-            self.with_statements(|statements| statements.close_later(introduction));
-            return Err(error);
-        }
-        all.extend([Step::Parse, Step::Describe]);
-        all.extend_from_slice(steps);
-        bytes.extend_from_slice(request);
-        self.post(&bytes, Exchange::new(&all), ticket)
-    }
-
-    /// What came of an introduction. If it was parsed and is what the plan says, the session knows it from now on, whatever
-    /// became of the rest.
-    pub(crate) fn introduced(&self, plan: &Plan, reply: &Reply) -> Introduced {
-        // Both, and in this order: the front of a reply is missing if nobody waited for it when it came.
-        let mut messages = Messages::new(&reply.bytes);
-        let described =
-            messages.any(|(tag, _)| tag == b'1') && messages.any(|(tag, _)| matches!(tag, b'T' | b'n'));
-        if !described {
-            // Not forgotten: it may be there, from this introduction or from one that nobody waited for.
-            return Introduced::Refused;
-        }
-        if !plan.is_described_by(&reply.bytes) {
-            return Introduced::Otherwise;
-        }
-        self.with_statements(|statements| statements.meet(plan.number, None));
-        Introduced::AsPlanned
-    }
-
-    /// This session has parsed the plan; `own` is what it was told, where that is not what the plan says.
-    pub(super) fn meet(&self, plan: &Plan, own: Option<Arc<Statement>>) {
-        self.with_statements(|statements| statements.meet(plan.number, own));
-    }
-
-    /// Whether this session has parsed it, and what it was told, where that is not what the plan says.
-    pub(super) fn met(&self, plan: &Plan) -> Option<Option<Arc<Statement>>> {
-        self.with_statements(|statements| statements.met(plan.number))
-    }
-
-    /// What this session knows of a plan is not so, or may not be.
-    pub(crate) fn forget(&self, plan: &Plan, stale: Stale) {
-        self.with_statements(|statements| match stale {
-            Stale::Session => statements.forget_all(),
-            Stale::Plan => statements.forget(plan.number),
-        });
     }
 
     /// Queues a request whose reply nobody waits for. Does not wait: may be called in `Drop`.
@@ -370,7 +244,7 @@ impl Link {
         let _ = self.post(bytes, exchange, Ticket::NOBODYS);
     }
 
-    fn post(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
+    pub(super) fn post(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
         let deadline = ticket.deadline;
         let mut state = self.state.lock();
         if let Some(error) = &state.dead {

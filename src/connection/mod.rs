@@ -1,10 +1,11 @@
-//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, execute, link, plan, promise, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
 
 mod answer;
 mod cursor;
 mod describe;
 mod driver;
 mod execute;
+mod introduce;
 mod link;
 mod open;
 mod plan;
@@ -23,7 +24,8 @@ pub(crate) use answer::Answer;
 pub(crate) use cursor::{CHUNK, Cursor};
 pub(crate) use describe::Described;
 pub(crate) use execute::{Fit, Request};
-pub(crate) use link::{Errand, Fitness, Introduced, Known, Link};
+pub(crate) use introduce::{Introduced, Known};
+pub(crate) use link::{Errand, Fitness, Link};
 pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;

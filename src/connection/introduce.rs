@@ -1,0 +1,146 @@
+//! How a session is told of a plan: in the exchange that uses it first. Uses: deadline, error, link, plan, promise, protocol, statement.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+
+use super::Stale;
+use super::link::{Asker, Errand, Link, Ticket};
+use super::plan::Plan;
+use super::statement::Statement;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::promise::{Claim, promise};
+use crate::protocol::decode::Messages;
+use crate::protocol::encode::{self, Encoder};
+use crate::protocol::session::{Exchange, Reply, Step};
+
+/// What a session knows of a plan when a request that uses it is sent.
+pub(crate) enum Known {
+    /// Nothing: it is introduced in the same exchange.
+    Not,
+    AsPlanned,
+    /// It was told this instead.
+    Otherwise(Arc<Statement>),
+}
+
+/// What came of introducing a plan to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Introduced {
+    AsPlanned,
+    /// It was parsed, and has other parameters or columns here.
+    Otherwise,
+    /// It was not parsed, or not described to the end: nothing was executed.
+    Refused,
+}
+
+impl Link {
+    /// Sends an errand's request. `sending` hears what the session knows of the plan before it is sent, because the answer
+    /// may be there before this returns.
+    pub(crate) fn send(
+        &self,
+        plan: &Plan,
+        request: &[u8],
+        deadline: Deadline,
+        errand: Arc<dyn Errand>,
+        sending: impl FnOnce(Known),
+    ) -> Result<()> {
+        let ticket = Ticket::of(Asker::Errand(errand), deadline);
+        self.introduce(plan, request, &encode::STATEMENT, sending, ticket)
+    }
+
+    /// The same for a caller that waits itself.
+    pub(super) fn submit_for(
+        &self,
+        plan: &Plan,
+        request: &[u8],
+        steps: &[Step],
+        deadline: Deadline,
+    ) -> Result<(Known, Claim<Result<Reply>>)> {
+        let (slot, claim) = promise();
+        let ticket = Ticket::of(Asker::Caller(slot), deadline);
+        let mut known = Known::Not;
+        self.introduce(plan, request, steps, |what| known = what, ticket)?;
+        Ok((known, claim))
+    }
+
+    /// Sends a request that uses a plan. If this session has not parsed it, Parse and Describe go before: then the answer
+    /// must be looked at with [`introduced`](Link::introduced).
+    fn introduce(
+        &self,
+        plan: &Plan,
+        request: &[u8],
+        steps: &[Step],
+        sending: impl FnOnce(Known),
+        ticket: Ticket,
+    ) -> Result<()> {
+        let introduction = match self.with_statements(|statements| statements.greet(plan)) {
+            Ok(None) => {
+                sending(Known::AsPlanned);
+                return self.post(request, Exchange::new(steps), ticket);
+            }
+            Ok(Some(own)) => {
+                sending(Known::Otherwise(own));
+                return self.post(request, Exchange::new(steps), ticket);
+            }
+            Err(introduction) => introduction,
+        };
+        sending(Known::Not);
+        let mut bytes = BytesMut::with_capacity(plan.sql.len() + request.len() + 64);
+        let mut all: SmallVec<[Step; 8]> = SmallVec::new();
+        let mut encoder = Encoder::new(&mut bytes, self.limit());
+        let encoded = introduction.closes.iter().try_for_each(|name| {
+            all.push(Step::Close);
+            encoder.close_statement(name)
+        });
+        let encoded = encoded
+            .and_then(|()| encoder.parse(&plan.name, &plan.sql, &plan.types))
+            .and_then(|()| encoder.describe_statement(&plan.name));
+        drop(encoder);
+        if let Err(error) = encoded {
+            self.with_statements(|statements| statements.close_later(introduction));
+            return Err(error);
+        }
+        all.extend([Step::Parse, Step::Describe]);
+        all.extend_from_slice(steps);
+        bytes.extend_from_slice(request);
+        self.post(&bytes, Exchange::new(&all), ticket)
+    }
+
+    /// What came of an introduction. If it was parsed and is what the plan says, the session knows it from now on, whatever
+    /// became of the rest.
+    pub(crate) fn introduced(&self, plan: &Plan, reply: &Reply) -> Introduced {
+        // Both, and in this order: the front of a reply is missing if nobody waited for it when it came.
+        let mut messages = Messages::new(&reply.bytes);
+        let described =
+            messages.any(|(tag, _)| tag == b'1') && messages.any(|(tag, _)| matches!(tag, b'T' | b'n'));
+        if !described {
+            // Not forgotten: it may be there, from this introduction or from one that nobody waited for.
+            return Introduced::Refused;
+        }
+        if !plan.is_described_by(&reply.bytes) {
+            return Introduced::Otherwise;
+        }
+        self.with_statements(|statements| statements.meet(plan.number, None));
+        Introduced::AsPlanned
+    }
+
+    /// This session has parsed the plan; `own` is what it was told, where that is not what the plan says.
+    pub(super) fn meet(&self, plan: &Plan, own: Option<Arc<Statement>>) {
+        self.with_statements(|statements| statements.meet(plan.number, own));
+    }
+
+    /// Whether this session has parsed it, and what it was told, where that is not what the plan says.
+    pub(super) fn met(&self, plan: &Plan) -> Option<Option<Arc<Statement>>> {
+        self.with_statements(|statements| statements.met(plan.number))
+    }
+
+    /// What this session knows of a plan is not so, or may not be.
+    pub(crate) fn forget(&self, plan: &Plan, stale: Stale) {
+        self.with_statements(|statements| match stale {
+            Stale::Session => statements.forget_all(),
+            Stale::Plan => statements.forget(plan.number),
+        });
+    }
+}
