@@ -154,10 +154,12 @@ impl Connection {
         let mut met = self.link.met(plan);
         // If it were otherwise here than planned, its types could not be asked for while the portal is open; its columns
         // would come in the formats of others; to be refused because of types of theirs would cost the transaction.
-        let alone = portal.bare && !request.is_select()
-            || plan.statement.columns.has_text()
-            || plan.takes_types_of_a_schema() && !plan.name.is_empty() && self.in_transaction();
-        if met.is_none() && alone {
+        let alone = || {
+            portal.bare && !request.is_select()
+                || plan.statement.has_text
+                || plan.takes_types_of_a_schema() && !plan.name.is_empty() && self.in_transaction()
+        };
+        if met.is_none() && alone() {
             met = Some(self.introduce(request.source, plan, deadline)?);
         }
         let statement = met.flatten().unwrap_or_else(|| plan.statement.clone());

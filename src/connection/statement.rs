@@ -19,13 +19,16 @@ pub(crate) struct Statement {
     pub(crate) columns: Arc<Columns>,
     /// Whether it returns rows at all: a SELECT of no columns does.
     pub(crate) returns_rows: bool,
+    /// Whether a column comes in text format.
+    pub(crate) has_text: bool,
     /// How its rows are read: as this type, by this plan.
     mapped: OnceLock<(TypeId, Box<dyn Any + Send + Sync>)>,
 }
 
 impl Statement {
     pub(crate) fn new(params: Vec<Type>, columns: Arc<Columns>, returns_rows: bool) -> Statement {
-        Statement { params, columns, returns_rows, mapped: OnceLock::new() }
+        let has_text = columns.has_text();
+        Statement { params, columns, returns_rows, has_text, mapped: OnceLock::new() }
     }
 
     /// Finds out how its rows are read as `T`, unless that is known: then [`mapping`](Statement::mapping) has it. A statement

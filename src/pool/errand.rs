@@ -73,7 +73,7 @@ impl Inner {
             this.knowledge.retire(request.source, &plan, &plan.statement);
             return Ok(None);
         }
-        if plan.statement.columns.has_text() {
+        if plan.statement.has_text {
             // Whether that is so on a session is found out before it is run there.
             return Ok(None);
         }
