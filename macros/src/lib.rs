@@ -160,9 +160,9 @@ pub fn derive_from_row(input: TokenStream) -> TokenStream {
 /// `&'q str`, as a query keeps its arguments until it runs. Generics over types, `impl Trait`, `async` and patterns are
 /// refused. It can stand in a module or in a function, not in an `impl` or a `trait`.
 ///
-/// Beside it is a struct of the same name, which knows the query without running it: `get_customer::SQL`, the text as it
-/// was written, `NAME`, `FILE` and `LINE`. So a module can't have a type of this name as well. The SQL also becomes part
-/// of the documentation.
+/// Beside it is a module of the same name, which knows the query without running it: `get_customer::SQL`, the text as it
+/// was written, `NAME`, `FILE` and `LINE`. So there can't be a type or a module of this name as well. The SQL also becomes
+/// part of the documentation.
 ///
 /// # The SQL
 ///
@@ -172,7 +172,8 @@ pub fn derive_from_row(input: TokenStream) -> TokenStream {
 /// Each argument is used as a parameter of its name, `:id`, and each parameter is an argument; an argument `r#type` is
 /// `:type`. What looks like a parameter in quotes, comments, casts (`::int4`) and slices (`a[1:n]`) is none. Bare
 /// `:x IS NULL` and `:x IS NOT NULL` work whatever type the column has that `x` is compared with. A list is compared
-/// with `= ANY(:ids)`, not with `IN`. A name that is unknown or not used, a text with several statements, and what this
+/// with `= ANY(:ids)`, not with `IN`. A parameter is a value, never the name of a column: `ORDER BY :column` is an error, as
+/// it would sort nothing. A name that is unknown or not used, a text with several statements, and what this
 /// attribute can't run are errors of the compiler, with carets under the place. What depends on the database, such as
 /// the names of tables, is found out when the query runs or is checked, never when the program is compiled.
 ///

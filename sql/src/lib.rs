@@ -8,8 +8,11 @@
 //! Uses: closest, excerpt, mistake, named, nature, statements.
 
 mod closest;
+mod commands;
 mod excerpt;
+mod foreign;
 mod functions;
+mod keys;
 mod lexer;
 mod mistake;
 mod named;

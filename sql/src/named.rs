@@ -1,9 +1,12 @@
-//! Named parameters become numbered ones. Uses: closest, lexer, mistake, parameters, tokens.
+//! Named parameters become numbered ones. Uses: closest, foreign, keys, lexer, mistake, parameters,
+//! tokens.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::closest::closest;
+use crate::foreign::foreign;
+use crate::keys::keys;
 use crate::lexer::Kind;
 use crate::mistake::Mistake;
 use crate::parameters::{Colon, colons};
@@ -61,7 +64,8 @@ pub struct Edit {
 /// # Errors
 ///
 /// All mistakes there are: a name in the text that is not among the names, a name that the text does not use, `$1`
-/// in the text, a slice that looks as if it had a parameter, a quote or comment without an end.
+/// in the text, a slice that looks as if it had a parameter, a parameter by which rows would be sorted or grouped though
+/// it is the same for all (`ORDER BY :column`), a quote or comment without an end.
 pub fn name_parameters(source: &str, names: &[&str]) -> Result<Named, Vec<Mistake>> {
     let (tokens, mistake) = Tokens::of(source);
     if let Some(mistake) = mistake {
@@ -125,13 +129,16 @@ fn place(colon: &Colon<'_>) -> Range<usize> {
 fn mistakes(tokens: &Tokens<'_>, colons: &[Colon<'_>], names: &[&str]) -> Vec<Mistake> {
     let mut found = Vec::new();
     let mut meant: Vec<&str> = Vec::new();
+    let mut keys = keys(tokens, colons).into_iter().peekable();
     for colon in colons {
+        let key = keys.next_if(|(index, _)| *index == colon.index).map(|(_, key)| key);
         let name = colon.used.name;
         let known = names.contains(&name);
         let message = match (known, colon.separates) {
             (true, false) => {
                 meant.push(name);
-                continue;
+                let Some(key) = key else { continue };
+                key.mistake(name)
             }
             (false, true) => continue,
             (true, true) => {
@@ -155,8 +162,9 @@ fn mistakes(tokens: &Tokens<'_>, colons: &[Colon<'_>], names: &[&str]) -> Vec<Mi
         let message = format!("numbered and named parameters do not mix: give {number} a name, as in :name");
         found.push(Mistake::new(token.start, token.end - token.start, message));
     }
-    for name in names.iter().filter(|name| !meant.contains(name)) {
-        found.push(unused(tokens, name));
+    for (position, name) in names.iter().enumerate().filter(|(_, name)| !meant.contains(name)) {
+        let foreign = foreign(tokens, name, position);
+        found.push(foreign.unwrap_or_else(|| unused(tokens, name)));
     }
     found
 }

@@ -1,6 +1,7 @@
-//! What statements do, as far as their text tells. Uses: mistake, needs, reading, statements,
+//! What statements do, as far as their text tells. Uses: commands, mistake, needs, reading, statements,
 //! structure, tokens.
 
+use crate::commands::WITHOUT_COLUMNS;
 use crate::mistake::Mistake;
 use crate::needs::need;
 use crate::reading::does_more_than_read;
@@ -55,50 +56,6 @@ pub fn nature(source: &str) -> Nature {
     }
     nature
 }
-
-/// Commands that never return columns. Others may, or are not known.
-const WITHOUT_COLUMNS: &[&str] = &[
-    "ABORT",
-    "ALTER",
-    "ANALYSE",
-    "ANALYZE",
-    "BEGIN",
-    "CHECKPOINT",
-    "CLOSE",
-    "CLUSTER",
-    "COMMENT",
-    "COMMIT",
-    "COPY",
-    "CREATE",
-    "DEALLOCATE",
-    "DECLARE",
-    "DISCARD",
-    "DO",
-    "DROP",
-    "END",
-    "GRANT",
-    "IMPORT",
-    "LISTEN",
-    "LOAD",
-    "LOCK",
-    "MOVE",
-    "NOTIFY",
-    "PREPARE",
-    "REASSIGN",
-    "REFRESH",
-    "REINDEX",
-    "RELEASE",
-    "RESET",
-    "REVOKE",
-    "ROLLBACK",
-    "SAVEPOINT",
-    "SECURITY",
-    "SET",
-    "START",
-    "TRUNCATE",
-    "UNLISTEN",
-    "VACUUM",
-];
 
 fn may_return_columns(statement: &Structure<'_, '_>) -> bool {
     let Structure { tokens, main, .. } = *statement;

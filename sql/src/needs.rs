@@ -55,8 +55,7 @@ fn command(statement: &Structure<'_, '_>) -> Need {
         "COMMIT" | "ROLLBACK" if tokens.is_word(main + 1, "PREPARED") => None,
         "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "PREPARE" => {
             let message = format!(
-                "{first} would begin or end a transaction behind maypole's back: \
-                 use a function with #[transaction], or DB.transaction(|tx| …)"
+                "{first} would begin or end a transaction behind maypole's back: use DB.transaction(|q| …)"
             );
             Some((first, tokens.mistake(main..main + 1, message)))
         }

@@ -1,5 +1,7 @@
-//! Whether a statement reads and does nothing else. Uses: functions, mistake, structure.
+//! Whether a statement reads and does nothing else. Uses: closest, commands, functions, mistake, structure.
 
+use crate::closest::closest;
+use crate::commands::{WITH_COLUMNS, WITHOUT_COLUMNS};
 use crate::functions::{Effect, effect};
 use crate::mistake::Mistake;
 use crate::structure::Structure;
@@ -21,8 +23,14 @@ pub(crate) fn does_more_than_read(statement: &Structure<'_, '_>) -> Option<Mista
         if tokens.is_one_of(command, &["INSERT", "UPDATE", "DELETE", "MERGE"]) {
             return refused(command, command + 1, &format!("{word} changes rows"));
         }
-        let message =
-            format!("a #[select] is a SELECT, VALUES, TABLE or WITH, not {word}: declare it with #[query]");
+        let message = match meant(&word) {
+            Some(meant) => format!("there is no command {word}, did you mean {meant}?"),
+            None => {
+                format!(
+                    "a #[select] is a SELECT, VALUES, TABLE or WITH, not {word}: declare it with #[query]"
+                )
+            }
+        };
         return Some(tokens.mistake(command..command + 1, message));
     }
     for index in statement.place.clone().filter(|index| !tokens.is_name(*index)) {
@@ -45,6 +53,12 @@ pub(crate) fn does_more_than_read(statement: &Structure<'_, '_>) -> Option<Mista
         return refused(call.at, call.at + 1, &what);
     }
     None
+}
+
+/// The command that was meant by a word that is none.
+fn meant(word: &str) -> Option<&'static str> {
+    let known = || WITHOUT_COLUMNS.iter().chain(WITH_COLUMNS).copied();
+    if known().any(|known| known == word) { None } else { closest(word, known()) }
 }
 
 /// How many words it are, if FOR UPDATE or the like begins here.

@@ -40,6 +40,11 @@ impl<'s> Tokens<'s> {
         self.found.get(index).map_or("", |token| &self.source[token.start..token.end])
     }
 
+    /// The text between two places, in bytes.
+    pub(crate) fn between(&self, start: usize, end: usize) -> &'s str {
+        self.source.get(start..end).unwrap_or_default()
+    }
+
     /// Whether the token is this word without quotes, in any case.
     pub(crate) fn is_word(&self, index: usize, word: &str) -> bool {
         self.is(index, Kind::Word) && self.text(index).eq_ignore_ascii_case(word)

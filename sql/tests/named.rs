@@ -349,3 +349,151 @@ fn parameters_are_found_before_a_quote_without_end() {
     let found = parameters("SELECT :a, ' :b");
     assert_eq!(found.named.iter().map(|used| (used.name, used.at)).collect::<Vec<_>>(), [("a", 7)]);
 }
+
+#[test]
+fn a_parameter_that_is_a_whole_key_of_sorting_or_grouping_is_refused() {
+    assert_eq!(
+        refused("SELECT id\n  FROM t\n ORDER BY a, :x::text DESC LIMIT :n", &["x", "n"]),
+        ":x is a value, not the name of a column, and the same for all rows, so nothing is sorted by it: write \
+         `ORDER BY CASE :x WHEN 'name' THEN name … END`, or one query for each order\n   \
+         |  ORDER BY a, :x::text DESC LIMIT :n\n   |              ^^"
+    );
+    assert_eq!(
+        refused("SELECT count(*) FROM t GROUP BY :x", &["x"]),
+        ":x is a value, not the name of a column, and the same for all rows, so all rows fall into one group: write \
+         `GROUP BY CASE :x WHEN 'name' THEN name … END`, or one query for each grouping\n   \
+         | SELECT count(*) FROM t GROUP BY :x\n   |                                 ^^"
+    );
+    for key in [
+        "ORDER BY :x",
+        "order/* */by\n:x",
+        "ORDER BY :x;",
+        "ORDER BY :x, a",
+        "ORDER BY a DESC NULLS LAST, :x NULLS FIRST",
+        "ORDER BY f(a, b), :x",
+        "ORDER BY a[1], :x ASC",
+        "ORDER BY :x USING <",
+        "ORDER BY (:x)",
+        "ORDER BY a, (( :x )::text), b",
+        "ORDER BY :x::pg_catalog.int4",
+        "ORDER BY :x::varchar(10)::double precision DESC",
+        "ORDER BY :x::int[]",
+        "ORDER BY :x COLLATE \"C\" DESC",
+        "ORDER BY :x OFFSET 1 LIMIT 2",
+        "ORDER BY :x FETCH FIRST ROW ONLY",
+        "ORDER BY :x FOR UPDATE",
+        "ORDER BY (SELECT 1 ORDER BY a LIMIT 1), :x",
+        "SELECT (SELECT a ORDER BY b LIMIT :x) ORDER BY :x",
+        "GROUP BY a, :x HAVING true",
+        "GROUP BY DISTINCT :x",
+        "GROUP BY :x ORDER BY a",
+        "GROUP BY a ORDER BY :x",
+        "GROUP BY :x UNION ALL SELECT 1",
+        "SELECT a FROM (SELECT b FROM t ORDER BY :x) AS s",
+        "SELECT rank() OVER (PARTITION BY :x ORDER BY a)",
+        "SELECT rank() OVER (PARTITION BY a ORDER BY :x ROWS UNBOUNDED PRECEDING)",
+        "SELECT 1 WINDOW w AS (ORDER BY a), v AS (ORDER BY :x)",
+        "SELECT string_agg(a, ',' ORDER BY :x)",
+        "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY :x)",
+        "INSERT INTO t SELECT a FROM u ORDER BY :x RETURNING id",
+    ] {
+        let mistakes = name_parameters(key, &["x"]).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{key}");
+        assert!(mistakes[0].message.starts_with(":x is a value, "), "{key}: {}", mistakes[0]);
+    }
+}
+
+#[test]
+fn a_parameter_in_an_expression_by_which_rows_are_sorted_is_fine() {
+    for fine in [
+        "ORDER BY :x <-> p",
+        "ORDER BY p <-> :x",
+        "ORDER BY p <-> (:x)",
+        "ORDER BY :x::point <-> p",
+        "ORDER BY (:x)::point <-> p",
+        "ORDER BY -:x",
+        "ORDER BY CASE :x WHEN 'a' THEN a END",
+        "ORDER BY CASE WHEN a THEN :x END, b",
+        "ORDER BY CASE WHEN a THEN b ELSE :x END",
+        "ORDER BY f(:x)",
+        "ORDER BY f(a, :x), f((:x)), f(a, (:x), b)",
+        "ORDER BY a = ANY(:x)",
+        "ORDER BY a IN (:x)",
+        "ORDER BY (a, :x)",
+        "ORDER BY ARRAY[:x]",
+        "ORDER BY :x IS NULL, a",
+        "ORDER BY :x AT TIME ZONE a",
+        "ORDER BY a[:x]",
+        "ORDER BY a LIMIT :x OFFSET :x",
+        "ORDER BY a FETCH FIRST (:x) ROWS ONLY",
+        "ORDER BY (SELECT a FROM t WHERE id = :x)",
+        "ORDER BY array_position(:x, a), a",
+        "GROUP BY date_trunc(:x, a)",
+        "GROUP BY a HAVING count(*) > :x",
+        "SELECT a, :x FROM t ORDER BY a",
+        "SELECT (SELECT a ORDER BY b), :x",
+        "SELECT f(a ORDER BY b), :x",
+        "SELECT a ORDER BY b UNION SELECT c, :x",
+        "INSERT INTO t (a, b) SELECT a, b FROM u ORDER BY a RETURNING id, :x",
+        "INSERT INTO t SELECT a FROM u GROUP BY a ON CONFLICT (a) DO UPDATE SET (a, b) = (:x, :x)",
+        "INSERT INTO t VALUES (:x), (:x)",
+        "SELECT sum(a) OVER (ORDER BY b ROWS BETWEEN :x PRECEDING AND CURRENT ROW)",
+        "SELECT \"order\" by, :x",
+        "SELECT 1 WHERE t.order BY, :x",
+    ] {
+        assert_eq!(
+            name_parameters(fine, &["x"]).map_err(|mistakes| mistakes[0].to_string()).err(),
+            None,
+            "{fine}"
+        );
+    }
+}
+
+#[test]
+fn a_parameter_written_as_elsewhere_is_told_how_to_write() {
+    assert_eq!(
+        refused("SELECT 1 WHERE id = ? AND name=?", &["id", "name"]),
+        "parameter :id is not used: write `:id` in place of `?`\n   \
+         | SELECT 1 WHERE id = ? AND name=?\n   |                     ^\n\
+         parameter :name is not used: write `:name` in place of `?`\n   \
+         | SELECT 1 WHERE id = ? AND name=?\n   |                                ^"
+    );
+    for (source, written) in [
+        ("WHERE id = @id", "@id"),
+        ("WHERE id=@id", "@id"),
+        ("WHERE id = $id", "$id"),
+        ("WHERE id = {id}", "{id}"),
+        ("WHERE id = { id }", "{ id }"),
+        ("WHERE id = ${id}", "${id}"),
+        ("WHERE id = #{id} AND a ? 'b'", "#{id}"),
+        ("VALUES (?)", "?"),
+        ("SELECT a ? 'b' AND a @? 'c' WHERE a LIKE ?", "?"),
+        ("WHERE a BETWEEN ? AND 2", "?"),
+        ("SELECT ?::int", "?"),
+    ] {
+        let mistakes = name_parameters(source, &["id"]).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{source}");
+        assert_eq!(
+            mistakes[0].message,
+            format!("parameter :id is not used: write `:id` in place of `{written}`"),
+            "{source}"
+        );
+        assert_eq!(&source[mistakes[0].at..mistakes[0].at + mistakes[0].length], written);
+    }
+}
+
+#[test]
+fn operators_of_postgresql_are_not_taken_for_parameters() {
+    for source in [
+        "SELECT a <@id",
+        "SELECT a ? 'id', (a) ? id, a ?| b, a @? c, a[1] ? (id)",
+        "SELECT id",
+        "SELECT @ id",
+    ] {
+        let mistakes = name_parameters(source, &["id"]).unwrap_err();
+        assert_eq!(
+            mistakes[0].message, "parameter :id is not used: use it in the SQL, or remove it",
+            "{source}"
+        );
+    }
+}

@@ -10,7 +10,7 @@ fn against_select(source: &str) -> &str {
 /// What needs a session or a transaction, and what it is to be run with.
 fn need(source: &str) -> Option<(String, &'static str)> {
     let (what, mistake) = nature(source).session?;
-    let with = [".on(&conn)", ".on(&tx)", "DB.transaction"];
+    let with = [".on(&conn)", ".on(&tx)", "DB.transaction(|q| …)"];
     let with = with.into_iter().find(|with| mistake.message.contains(with)).expect("says what to do");
     Some((what, with))
 }
@@ -86,6 +86,14 @@ fn other_commands_are_no_selects() {
         nature("explain select 1").select.unwrap().message,
         "a #[select] is a SELECT, VALUES, TABLE or WITH, not EXPLAIN: declare it with #[query]"
     );
+    for (source, message) in [
+        ("SELEC 1", "there is no command SELEC, did you mean SELECT?"),
+        ("WITH a AS (slect 1) SELECT 1", "there is no command SLECT, did you mean SELECT?"),
+        ("UPDAET t SET a = 1", "there is no command UPDAET, did you mean UPDATE?"),
+        ("FROB", "a #[select] is a SELECT, VALUES, TABLE or WITH, not FROB: declare it with #[query]"),
+    ] {
+        assert_eq!(nature(source).select.unwrap().message, message);
+    }
     assert_eq!(against_select("WITH"), "WITH");
     assert_eq!(against_select("WITH a AS DELETE"), "DELETE");
 }
@@ -210,7 +218,7 @@ fn transactions_are_not_begun_or_ended_by_statements() {
         "ABORT",
         "PREPARE TRANSACTION 'a'",
     ] {
-        assert_need(source, source.split(' ').next().unwrap(), "DB.transaction");
+        assert_need(source, source.split(' ').next().unwrap(), "DB.transaction(|q| …)");
     }
 }
 

@@ -52,7 +52,32 @@ fn in_lists(ids: Vec<i32>, names: Option<[&str; 2]>) -> Query<i32>;
 #[query(DB, "DELETE FROM customers WHERE id IN (:id) AND picture IN (:bytes) AND nmae = :nmae")]
 fn in_single_values(id: i32, bytes: &[u8], name: &str) -> Query;
 
+#[select(DB, "SELECT id FROM customers WHERE name = ? AND age > ?")]
+fn question_marks(name: &str, age: i32) -> Query<i32>;
+
+#[select(DB, "SELECT id FROM customers WHERE name = {name} AND age > @age AND country = $country")]
+fn as_elsewhere(name: &str, age: i32, country: &str) -> Query<i32>;
+
+#[select(DB, "SELECT id FROM customers ORDER BY :column")]
+fn sorted(column: &str) -> Query<i32>;
+
+#[select(
+    DB,
+    r#"
+    SELECT country, count(*), row_number() OVER (PARTITION BY :c ORDER BY :b DESC)
+      FROM customers
+     GROUP BY country, :a::text
+     ORDER BY count(*) <-> :n, :b DESC
+     LIMIT :n
+    "#
+)]
+fn grouped(a: &str, b: &str, c: &str, n: i64) -> Query<(String, i64, i64)>;
+
 fn main() {
+    let _ = question_marks("a", 1).unique();
+    let _ = as_elsewhere("a", 1, "b").unique();
+    let _ = sorted("name").rows();
+    let _ = grouped("a", "b", "c", 1).rows();
     let _ = misspelt("a").unique();
     let _ = unknown("a").unique();
     let _ = without_arguments().unique();

@@ -45,6 +45,17 @@ fn rows_of_an_update() -> Query<Customer>;
 #[query(DB, "UPDATE customers SET name = 'a'", not_null = ["name"])]
 fn columns_of_an_update() -> Query;
 
+#[select(DB, "SELECT id FROM customers")]
+fn a_result_of_a_query() -> Result<Query<Customer>>;
+
+#[query(DB, "UPDATE customers SET name = 'a'")]
+fn perhaps_a_query() -> Option<Query>;
+
+type Q<'q, T> = Query<'q, T>;
+
+#[select(DB, "SELECT id FROM customers WHERE name = :name")]
+fn an_alias(name: &str) -> Q<Customer>;
+
 fn main() {
     let _ = nothing().run();
     let _ = rows_of_an_update().unique();

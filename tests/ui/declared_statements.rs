@@ -40,6 +40,9 @@ fn a_number() -> Query<i64>;
 #[select(DB, "WITH gone AS (DELETE FROM customers RETURNING id) SELECT id FROM gone")]
 fn a_write_inside() -> Query<i32>;
 
+#[select(DB, "SELEC id FROM customers")]
+fn a_slip() -> Query<i32>;
+
 #[select(DB, "LISTEN news")]
 fn news() -> Query;
 

@@ -4,7 +4,7 @@ use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{Attribute, Error, FnArg, Ident, LitStr, ReturnType, Signature, parse_quote};
+use syn::{Attribute, Error, FnArg, Ident, ReturnType, Signature, parse_quote};
 
 use super::check::{self, Argument};
 use super::parse::{Attr, Function, Options, Source};
@@ -23,8 +23,6 @@ pub(super) struct Declaration<'a> {
 pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let Declaration { function, options, written, .. } = declaration;
     let Function { attributes, visibility, signature, .. } = function;
-    let ident = ours(&signature.ident);
-    let conditions = conditions(attributes);
     let inline =
         (!attributes.iter().any(|attribute| attribute.path().is_ident("inline"))).then(|| quote!(#[inline]));
     // No other way of calling it is shorter: the columns decide how many there are.
@@ -36,55 +34,45 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     let database = &options.database;
     let lent = quote_spanned!(database.span()=> &#database);
     let declared = declared(declaration);
-    let constants = constants(&signature.ident, &written.text, Some(&options.sql));
     let follow = follow(&options.sql);
-    let about = about(&signature.ident);
-    let hidden = attributes.iter().find(|attribute| is_hidden(attribute));
     let call = quote_spanned! {signature.ident.span()=>
-        ::maypole::__private::query(#ident::database(), #ident::declared(), (#(#values,)*))
+        ::maypole::__private::query(__maypole_database(), __maypole_declared(), (#(#values,)*))
     };
     let shape = shape(signature);
+    let about = about(&signature.ident);
+    let hidden = attributes.iter().find(|attribute| is_hidden(attribute));
+    let known = known(function, &written.text, Some(&options.sql), &quote!(#[doc = #about] #hidden));
+    // All but what a program may ask for is in the function, where it takes no names away.
     quote! {
         #(#attributes)*
         #documentation
         #inline
         #many
         #visibility #named {
-            #call
-        }
-
-        #(#conditions)*
-        #[doc = #about]
-        #hidden
-        #visibility struct #ident {}
-
-        #(#conditions)*
-        impl #ident {
-            #constants
-
-            #[doc(hidden)]
             #[inline]
-            pub fn database() -> &'static ::maypole::Database {
+            fn __maypole_database() -> &'static ::maypole::Database {
                 #lent
             }
 
-            #[doc(hidden)]
             #[inline]
-            pub fn declared() -> &'static ::maypole::__private::Declared {
+            fn __maypole_declared() -> &'static ::maypole::__private::Declared {
                 #follow
                 static DECLARED: ::maypole::__private::Declared = #declared;
                 &DECLARED
             }
+
+            ::maypole::__private::inventory::submit! {
+                ::maypole::__private::Registered {
+                    declared: __maypole_declared,
+                    database: __maypole_database,
+                    shape: #shape,
+                }
+            }
+
+            #call
         }
 
-        #(#conditions)*
-        ::maypole::__private::inventory::submit! {
-            ::maypole::__private::Registered {
-                declared: #ident::declared,
-                database: #ident::database,
-                shape: #shape,
-            }
-        }
+        #known
     }
 }
 
@@ -118,9 +106,9 @@ fn shape(signature: &Signature) -> TokenStream {
 fn declared(declaration: &Declaration<'_>) -> TokenStream {
     let Declaration { attr, function, options, written, sent } = declaration;
     let signature = &function.signature;
-    let ident = ours(&signature.ident);
     let name = signature.ident.unraw().to_string();
-    let text = &sent.text;
+    let (source, text) = (&written.text, &sent.text);
+    let (file, line) = place(Some(&options.sql));
     let in_file = written.file.is_some();
     let lines_match = in_file || lines_match(&options.sql);
     let edits = sent.edits.iter().map(|(sent, source)| quote!((#sent, #source)));
@@ -159,11 +147,11 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
     quote! {
         ::maypole::__private::Declared {
             name: #name,
-            file: #ident::FILE,
-            line: #ident::LINE,
+            file: #file,
+            line: #line,
             lines_match: #lines_match,
             in_file: #in_file,
-            source: #ident::SQL,
+            source: #source,
             text: #text,
             edits: &[#(#edits),*],
             arguments: &[#(#arguments),*],
@@ -212,23 +200,27 @@ fn documentation(written: &Written, alone: bool) -> TokenStream {
     quote!(#[doc = #text])
 }
 
-/// The constants by which a program asks for its query.
-fn constants(ident: &Ident, sql: &str, source: Option<&Source>) -> TokenStream {
-    let name = ident.unraw().to_string();
-    let (file, line) = match source {
-        Some(Source::File(path)) => (quote!(#path), 1),
-        Some(Source::Inline(literal)) => place(literal),
-        None => (quote!(::core::file!()), 1),
-    };
+/// The module beside the function, with the constants by which a program asks for its query. It is the only name beside
+/// that of the function. Both begin and end at the same places: so the compiler tells once that their name is taken.
+fn known(function: &Function, sql: &str, source: Option<&Source>, attributes: &TokenStream) -> TokenStream {
+    let Function { visibility, signature, .. } = function;
+    let conditions = conditions(&function.attributes);
+    let (ident, name) = (ours(&signature.ident), signature.ident.unraw().to_string());
+    let (file, line) = place(source);
+    let module = quote_spanned!(signature.fn_token.span=> mod);
     quote! {
-        /// The SQL, as it was written.
-        pub const SQL: &'static ::core::primitive::str = #sql;
-        /// The name of the query.
-        pub const NAME: &'static ::core::primitive::str = #name;
-        /// The source file in which the SQL stands.
-        pub const FILE: &'static ::core::primitive::str = #file;
-        /// The line of that file where the SQL begins, from 1.
-        pub const LINE: ::core::primitive::u32 = #line;
+        #(#conditions)*
+        #attributes
+        #visibility #module #ident {
+            /// The SQL, as it was written.
+            pub const SQL: &'static ::core::primitive::str = #sql;
+            /// The name of the query.
+            pub const NAME: &'static ::core::primitive::str = #name;
+            /// The source file in which the SQL stands.
+            pub const FILE: &'static ::core::primitive::str = #file;
+            /// The line of that file where the SQL begins, from 1.
+            pub const LINE: ::core::primitive::u32 = #line;
+        }
     }
 }
 
@@ -242,10 +234,15 @@ fn follow(source: &Source) -> Option<TokenStream> {
     })
 }
 
-/// The file of a literal, as `file!()` there would be, and its line.
-fn place(literal: &LitStr) -> (TokenStream, u32) {
+/// The file in which the SQL stands, as `file!()` there would be, and the line where it begins.
+fn place(source: Option<&Source>) -> (TokenStream, u32) {
+    let literal = match source {
+        Some(Source::File(path)) => return (quote!(#path), 1),
+        Some(Source::Inline(literal)) => Some(literal),
+        None => None,
+    };
     // Outside of the compiler, in tests and editors, there are no places.
-    let span = proc_macro::is_available().then(|| literal.span().unwrap());
+    let span = literal.filter(|_| proc_macro::is_available()).map(|literal| literal.span().unwrap());
     let file = match span.map(|span| span.file()) {
         Some(file) if !file.is_empty() => quote!(#file),
         _ => quote!(::core::file!()),
@@ -274,21 +271,8 @@ pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenS
     if matches!(&signature.output, ReturnType::Type(_, type_) if types::impl_trait(type_).is_some()) {
         return errors;
     }
-    let ident = ours(&signature.ident);
-    // A method has no room for a struct beside it.
-    let rest = signature.receiver().is_none().then(|| {
-        let constants = constants(&ident, sql, None);
-        quote! {
-            #(#conditions)*
-            #[doc(hidden)]
-            #visibility struct #ident {}
-
-            #(#conditions)*
-            impl #ident {
-                #constants
-            }
-        }
-    });
+    // A method has no room for a module beside it.
+    let known = signature.receiver().is_none().then(|| known(function, sql, None, &quote!(#[doc(hidden)])));
     quote! {
         #errors
 
@@ -297,7 +281,7 @@ pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenS
             ::core::unreachable!()
         }
 
-        #rest
+        #known
     }
 }
 

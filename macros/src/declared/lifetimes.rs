@@ -54,7 +54,7 @@ fn unused(signature: &Signature) -> Lifetime {
 }
 
 /// Whether the lifetime was left out, and has been put in.
-fn insert(query: &mut PathSegment, lifetime: &Lifetime) -> bool {
+pub(super) fn insert(query: &mut PathSegment, lifetime: &Lifetime) -> bool {
     let elided: GenericArgument = parse_quote!(#lifetime);
     match &mut query.arguments {
         PathArguments::None => query.arguments = PathArguments::AngleBracketed(parse_quote!(<#elided>)),

@@ -1,6 +1,10 @@
 //! The result of a declared query: `Query` or `Query<T>`.
 
-use syn::{Error, GenericArgument, Ident, PathArguments, PathSegment, ReturnType, Type, parse_quote};
+use proc_macro2::Span;
+use syn::visit_mut::{self, VisitMut};
+use syn::{
+    Error, GenericArgument, Ident, Lifetime, PathArguments, PathSegment, ReturnType, Type, parse_quote,
+};
 
 use super::lifetimes;
 use super::types::{impl_trait, written};
@@ -27,6 +31,10 @@ pub(super) fn check(function: &Ident, output: &ReturnType) -> Option<Error> {
         Some("Option") => format!("{returns}: {}; optional() makes an Option of it", instead()),
         _ if impl_trait(type_).is_some() => {
             format!("{returns}: write `-> Query<T>` with the type of a row for T")
+        }
+        // A row has no lifetimes, and few have types: it may be another name of Query, which can't be seen from here.
+        Some(alias) if last_segment(type_).is_some_and(|segment| !segment.arguments.is_none()) => {
+            format!("{returns}: {}; if {alias} is another name of Query, write Query itself", instead())
         }
         _ => format!("{returns}: {}", instead()),
     };
@@ -92,7 +100,7 @@ fn row_types<'a>(segment: &'a PathSegment) -> Vec<&'a Type> {
 /// The type of a row: `T` of `Query<T>`; none for `Query` and `Query<()>`.
 pub(super) fn row(output: &ReturnType) -> Option<&Type> {
     let ReturnType::Type(_, type_) = output else { return None };
-    let rows = row_types(last_segment(type_)?);
+    let rows = row_types(last_segment(type_).filter(|segment| segment.ident == "Query")?);
     match rows.first() {
         Some(Type::Tuple(tuple)) if tuple.elems.is_empty() => None,
         row => row.copied(),
@@ -122,5 +130,18 @@ pub(super) fn mended(output: &ReturnType) -> ReturnType {
             arguments.args = lifetime.into_iter().map(GenericArgument::Lifetime).chain(row).collect();
         }
     }
+    WholeProgram.visit_type_mut(&mut type_);
     parse_quote!(-> #type_)
+}
+
+/// Gives each `Query` a lifetime that has none: inside of another type, it is nobody's.
+struct WholeProgram;
+
+impl VisitMut for WholeProgram {
+    fn visit_path_segment_mut(&mut self, segment: &mut PathSegment) {
+        if segment.ident == "Query" {
+            lifetimes::insert(segment, &Lifetime::new("'static", Span::call_site()));
+        }
+        visit_mut::visit_path_segment_mut(self, segment);
+    }
 }

@@ -1,0 +1,51 @@
+//! The commands of PostgreSQL, by their first words. Uses: nothing.
+
+/// Commands that never return columns. Others may, or are not known.
+pub(crate) const WITHOUT_COLUMNS: &[&str] = &[
+    "ABORT",
+    "ALTER",
+    "ANALYSE",
+    "ANALYZE",
+    "BEGIN",
+    "CHECKPOINT",
+    "CLOSE",
+    "CLUSTER",
+    "COMMENT",
+    "COMMIT",
+    "COPY",
+    "CREATE",
+    "DEALLOCATE",
+    "DECLARE",
+    "DISCARD",
+    "DO",
+    "DROP",
+    "END",
+    "GRANT",
+    "IMPORT",
+    "LISTEN",
+    "LOAD",
+    "LOCK",
+    "MOVE",
+    "NOTIFY",
+    "PREPARE",
+    "REASSIGN",
+    "REFRESH",
+    "REINDEX",
+    "RELEASE",
+    "RESET",
+    "REVOKE",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SECURITY",
+    "SET",
+    "START",
+    "TRUNCATE",
+    "UNLISTEN",
+    "VACUUM",
+];
+
+/// Commands that may return columns.
+pub(crate) const WITH_COLUMNS: &[&str] = &[
+    "CALL", "DELETE", "EXECUTE", "EXPLAIN", "FETCH", "INSERT", "MERGE", "SELECT", "SHOW", "TABLE", "UPDATE",
+    "VALUES", "WITH",
+];
