@@ -139,7 +139,7 @@ impl<'q, T> Query<'q, T> {
     }
 
     fn ask<R>(&self, then: impl FnOnce(Call<'q>, &Ask<'_>) -> R) -> R {
-        let request = Request { source: Source::Declared(self.declared), params: &*self.params };
+        let request = Request::new(Source::Declared(self.declared), &*self.params);
         let context = || -> QueryContext { declared_context(self.declared) };
         then(self.call, &Ask { request, context: &context })
     }

@@ -172,13 +172,13 @@ impl<'q, P: Params> Sql<'q, P> {
     fn with<R>(&self, then: impl FnOnce(Call<'q>, &Ask<'_>) -> R) -> Result<R> {
         let Some(names) = self.params.names() else {
             let context = || self.context(&[]);
-            let request = Request { source: Source::Text(self.text), params: &self.params };
+            let request = Request::new(Source::Text(self.text), &self.params);
             return Ok(then(self.call, &Ask { request, context: &context }));
         };
         let named =
             maypole_sql::name_parameters(self.text, names).map_err(|mistakes| self.refuse(&mistakes))?;
         let context = || self.context(&named.edits);
-        let request = Request { source: Source::Named(&named, names), params: &self.params };
+        let request = Request::new(Source::Named(&named, names), &self.params);
         Ok(then(self.call, &Ask { request, context: &context }))
     }
 

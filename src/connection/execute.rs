@@ -28,16 +28,26 @@ use crate::source::Source;
 pub(crate) struct Request<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) params: &'a dyn Params,
+    /// What was known of it was wrong: the server is asked before anything is executed.
+    pub(crate) wary: bool,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    pub(crate) fn new(source: Source<'a>, params: &'a dyn Params) -> Request<'a> {
+        Request { source, params, wary: false }
+    }
+
     pub(crate) fn values(&self) -> Values<'_> {
         Values { params: self.params, source: self.source }
     }
 
     /// Whether it may be executed in the exchange in which the server is first told of it.
     fn may_run_unseen(&self) -> bool {
-        self.source.declared().is_some_and(|declared| declared.is_typed() && !declared.writes_and_returns())
+        !self.wary
+            && self
+                .source
+                .declared()
+                .is_some_and(|declared| declared.is_typed() && !declared.writes_and_returns())
     }
 
     /// Whether it may be done twice.
@@ -104,13 +114,13 @@ impl Connection {
 
     /// Runs a query of our own.
     pub(super) fn look_up(&self, sql: &str, params: &dyn Params, deadline: Deadline) -> Result<Answer> {
-        self.run(Request { source: Source::Text(sql), params }, deadline, &mut |_| Ok(()))
+        self.run(Request::new(Source::Text(sql), params), deadline, &mut |_| Ok(()))
     }
 
     /// Binds a portal and executes it.
     pub(super) fn bind_and_execute(
         &self,
-        request: Request<'_>,
+        mut request: Request<'_>,
         portal: Portal<'_>,
         deadline: Deadline,
         fit: Fit<'_>,
@@ -122,19 +132,19 @@ impl Connection {
         loop {
             let plan = plans.get(request.source);
             let result = match plan {
-                Some(plan) => self.execute_plan(request, &plan, portal, deadline, fit),
+                Some(plan) => self.execute_plan(request, &plan, false, portal, deadline, fit),
                 None if request.may_run_unseen() && (!portal.bare || request.is_select()) => {
                     self.execute_unseen(request, portal, deadline, fit)
                 }
                 None => self
                     .plan(request.source, deadline)
                     .map_err(Failure::from)
-                    .and_then(|plan| self.execute_plan(request, &plan, portal, deadline, fit)),
+                    .and_then(|plan| self.execute_plan(request, &plan, true, portal, deadline, fit)),
             };
             match result {
                 Ok(done) => return Ok(done),
                 Err(Failure::Outdated(_)) if again && !self.in_transaction() => again = false,
-                Err(Failure::Misfit(_)) if again => again = false,
+                Err(Failure::Misfit(_)) if again => (again, request.wary) = (false, true),
                 Err(Failure::Misfit(error) | Failure::Outdated(error) | Failure::Final(error)) => {
                     return Err(error);
                 }
@@ -142,11 +152,12 @@ impl Connection {
         }
     }
 
-    /// Runs what is known.
+    /// Runs what is known; `fresh` if the server was asked just now.
     fn execute_plan(
         &self,
         request: Request<'_>,
         plan: &Arc<Plan>,
+        fresh: bool,
         portal: Portal<'_>,
         deadline: Deadline,
         fit: Fit<'_>,
@@ -163,8 +174,11 @@ impl Connection {
             met = Some(self.introduce(request.source, plan, deadline)?);
         }
         let statement = met.flatten().unwrap_or_else(|| plan.statement.clone());
-        // Unless the schema has changed since it was asked for.
         let misfit = |error: Error| {
+            if fresh {
+                return Failure::Final(error.with_outcome(Outcome::NotSent));
+            }
+            // Maybe the schema has changed since it was asked for.
             self.link.forget(plan, Stale::Plan);
             self.link.knowledge.retire(request.source, plan, &statement);
             Failure::Misfit(error.with_outcome(Outcome::NotSent))

@@ -134,11 +134,17 @@ impl Pool {
 
     /// Runs one statement on whatever connection is free first, and waits for the whole of its result. `limit` is for the
     /// reply.
-    pub(crate) fn run(&self, request: Request<'_>, limit: Option<Duration>, fit: Fit<'_>) -> Result<Answer> {
-        if let Some(plan) = self.admit(request)?
-            && let Some(answer) = Inner::run(&self.0, plan, request, limit, fit)?
-        {
-            return Ok(answer);
+    pub(crate) fn run(
+        &self,
+        mut request: Request<'_>,
+        limit: Option<Duration>,
+        fit: Fit<'_>,
+    ) -> Result<Answer> {
+        if let Some(plan) = self.admit(request)? {
+            if let Some(answer) = Inner::run(&self.0, plan, request, limit, fit)? {
+                return Ok(answer);
+            }
+            request.wary = true;
         }
         let lease = self.connection()?;
         lease.run(request, Deadline::after(limit), fit).map_err(|error| error.limited_to(limit))
