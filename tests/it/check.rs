@@ -1,5 +1,6 @@
 //! Declared queries checked against the schema: what is told of each kind of mistake, and of which nothing.
 
+mod advice;
 mod clean;
 mod mistakes;
 mod nullability;
