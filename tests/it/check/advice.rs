@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use maypole::{Database, FromRow, FromSql, Query, Scalar, ToSql, query, select};
 
-use super::{make, refused, told};
+use super::{TIMESTAMPTZ, make, refused, told};
 use crate::support::pool::TestPool;
 
 mod queries {
@@ -208,7 +208,7 @@ fn advice_names_what_is_wrong_and_helps() {
         of("list_of_open"),
         [
             "error :times Vec<SystemTime> timestamptz a list, and the statement takes one timestamptz",
-            "= change the Rust type to std::time::SystemTime",
+            &format!("= change the Rust type to {TIMESTAMPTZ}"),
             "= or compare with each of the list: = ANY(:times)",
         ]
     );
