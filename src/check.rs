@@ -5,6 +5,7 @@ mod columns;
 mod names;
 mod nullability;
 mod parameters;
+mod planning;
 mod report;
 
 use std::collections::{HashMap, HashSet};
@@ -18,7 +19,7 @@ use crate::connection::{Connection, Described};
 use crate::database::Database;
 use crate::deadline::Deadline;
 use crate::declared::{Declared, Kind};
-use crate::error::{Error, Result};
+use crate::error::{DbError, Error, Result};
 use crate::off_thread::off_thread;
 use crate::protocol::decode::Origin;
 use crate::registry::{self, Registered};
@@ -33,6 +34,7 @@ impl Database {
     /// its parameters and columns are compared with the Rust types: what is wrong is an error. A place that can't hold NULL,
     /// whose column the catalogue says may be NULL or an outer join may leave empty, is a warning: the Rust type is what
     /// you mean, and the server can't know everything. `not_null = ["name"]` in the attribute silences it for a column.
+    /// Statements that write are planned too: ON CONFLICT without its unique index is found only then.
     /// Warnings are logged too, with the target `maypole::check`.
     ///
     /// Queries of databases with the same setting are checked together. A database made from a pool has no setting, and so no
@@ -114,13 +116,20 @@ fn entries(
             }
         }
     }
-    connection.close_unnamed()?;
     let catalogue = nullable_columns(connection, &parsed)?;
     for mut query in parsed {
-        let warnings = warnings(connection, &query, &catalogue)?;
-        query.findings.extend(warnings);
+        let writes = !query.declared.select;
+        if writes || !query.not_null.is_empty() {
+            let plan = plan(connection, query.declared)?;
+            if writes && plan.is_none() {
+                let params = &query.described.statement.params;
+                query.findings.extend(planning::refusal(connection, query.declared, params)?);
+            }
+            query.findings.extend(warnings(&query, plan, &catalogue));
+        }
         entries.push(entry(query.declared, None, query.findings));
     }
+    connection.close_unnamed()?;
     Ok(entries)
 }
 
@@ -176,10 +185,10 @@ fn is_about_the_server(error: &Error) -> bool {
 
 /// The arguments because of whose types the server refused the statement: with one of them left open it does not.
 fn told_wrongly(connection: &Connection, declared: &'static Declared, error: &Error) -> Result<Vec<Finding>> {
-    // No such operator or function, another type in the table, no such cast, types that don't agree.
-    if !matches!(error.sqlstate(), Some("42883" | "42804" | "42846" | "42725" | "42P08" | "42P18")) {
+    let Some(sqlstate) = error.sqlstate().filter(|sqlstate| parameters::OF_TYPES.contains(sqlstate)) else {
         return Ok(Vec::new());
-    }
+    };
+    let operator = at_an_operator(declared, error);
     for (number, argument) in declared.arguments.iter().enumerate() {
         if !matches!(argument.kind, Kind::Typed(_)) {
             continue;
@@ -194,7 +203,8 @@ fn told_wrongly(connection: &Connection, declared: &'static Declared, error: &Er
                 let taken = params.filter(|(at, type_)| is_its(*at) && type_.oid() != argument.kind.oid());
                 return Ok(taken
                     .map(|(_, type_)| {
-                        parameters::told_wrongly(argument, type_, &|from, to| casts(connection, from, to))
+                        let casts = |from: &str, to: &str| casts(connection, from, to);
+                        parameters::told_wrongly(argument, type_, (sqlstate, operator), &casts)
                     })
                     .collect());
             }
@@ -203,6 +213,14 @@ fn told_wrongly(connection: &Connection, declared: &'static Declared, error: &Er
         }
     }
     Ok(Vec::new())
+}
+
+/// Whether the server stumbled over an operator: functions have names.
+fn at_an_operator(declared: &Declared, error: &Error) -> bool {
+    let position = error.db_error().and_then(DbError::position);
+    let position = position.and_then(|position| usize::try_from(position).ok()?.checked_sub(1));
+    let stands_there = position.and_then(|position| declared.text.chars().nth(position));
+    stands_there.is_some_and(|c| !(c.is_alphanumeric() || c == '_' || c == '"'))
 }
 
 /// Whether the server can cast a type to another: what is advised should work.
@@ -249,11 +267,15 @@ fn nullable_columns(connection: &Connection, parsed: &[Parsed]) -> Result<Nullab
 }
 
 /// What contradicts the places that have no room for NULL.
-fn warnings(connection: &Connection, query: &Parsed, catalogue: &Nullable) -> Result<Vec<Finding>> {
+fn warnings(query: &Parsed, plan: Option<String>, catalogue: &Nullable) -> Vec<Finding> {
     if query.not_null.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let joined = outer_joined(connection, query)?;
+    let columns = query.described.statement.columns.len();
+    // A plan may nest deeper than a coroutine's stack allows its reader to go.
+    let joined =
+        plan.map(|plan| off_thread("maypole check", move || nullability::outer_joined(&plan, columns)));
+    let joined = joined.and_then(|joined| joined.ok().flatten()).unwrap_or_default();
     let warnings = query.not_null.iter().filter_map(|place| {
         let origin = query.described.origins.get(place.column).copied().flatten();
         if let Some((table, column)) = origin.and_then(|origin| catalogue.get(&origin)) {
@@ -262,24 +284,18 @@ fn warnings(connection: &Connection, query: &Parsed, catalogue: &Nullable) -> Re
             return Some(place.warning(format!("{table}.{column} may be NULL"), unless));
         }
         joined.get(place.column).copied().unwrap_or(false).then(|| {
-            let name = &place.name;
+            let name = names::quoted(&place.name);
             let unless = format!("or give it a value in the SQL: coalesce(…, …) AS {name}");
             place.warning("is NULL in rows that the outer join finds no match for".to_owned(), unless)
         })
     });
-    Ok(warnings.collect())
+    warnings.collect()
 }
 
-/// For each column, whether an outer join may leave it empty; of statements of which the server tells no plan, nothing.
-fn outer_joined(connection: &Connection, query: &Parsed) -> Result<Vec<bool>> {
-    let types: Vec<String> = query.declared.types().map(sql_type).collect();
-    let Some(plan) = connection.generic_plan(query.declared.text, &types)? else {
-        return Ok(Vec::new());
-    };
-    let columns = query.described.statement.columns.len();
-    // A plan may nest deeper than a coroutine's stack allows its reader to go.
-    let joined = off_thread("maypole check", move || nullability::outer_joined(&plan, columns));
-    Ok(joined.ok().flatten().unwrap_or_default())
+/// The plan of a query, if the server tells one.
+fn plan(connection: &Connection, declared: &'static Declared) -> Result<Option<String>> {
+    let types: Vec<String> = declared.types().map(sql_type).collect();
+    connection.generic_plan(declared.text, &types)
 }
 
 /// How a built-in type is called in a list of types; 0 leaves it open.

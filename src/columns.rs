@@ -1,4 +1,6 @@
-//! The columns of a result: names and types in order, and what each type is read as. Uses: error.
+//! The columns of a result: names and types in order, and what each type is read as. Uses: advice, error.
+
+mod advice;
 
 use std::any::type_name;
 
@@ -6,6 +8,8 @@ use maypole_sql::closest;
 use postgres_types::{FromSql, Kind, Type, WasNull};
 
 use crate::error::{Cause, Error, Result};
+
+pub(crate) use self::advice::{crate_type, for_enum, rust_type, sql_type};
 
 /// A column of a result: its name and its SQL type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,9 @@ enum Counted {
     Array,
     Hstore,
 }
+
+/// What an error says behind the type of a value that is read from JSON.
+pub(crate) const FROM_JSON: &str = " from JSON";
 
 impl Column {
     pub(crate) fn new(name: impl Into<Box<str>>, type_: Type) -> Column {
@@ -102,7 +109,17 @@ impl Column {
         }
         Error::shape(format!(
             "column \"{name}\" is {type_}, which can't be read as {rust}: {}",
-            advice(type_)
+            advice::advice(type_, rust)
+        ))
+    }
+
+    /// The error of a column that a value is to be read from as JSON, and that is none.
+    #[cold]
+    pub(crate) fn no_json(&self, rust: &str) -> Error {
+        let Column { name, type_, .. } = self;
+        let advice = advice::json_advice(&self.wire, rust);
+        Error::shape(format!(
+            "column \"{name}\" is {type_}, which can't be read as {rust}{FROM_JSON}: {advice}"
         ))
     }
 
@@ -239,47 +256,6 @@ pub(crate) fn short_name(path: &str) -> String {
         }
     }
     short
-}
-
-/// What to do about a column of this type.
-fn advice(type_: &Type) -> String {
-    match rust_type(type_) {
-        Some(rust) => format!("use {rust}, or cast the column in SQL"),
-        None if matches!(type_.kind(), Kind::Enum(_)) => {
-            "derive postgres_types::FromSql for a Rust enum, or cast the column to text in SQL".into()
-        }
-        None if matches!(*type_, Type::NUMERIC) => {
-            "use a decimal type such as rust_decimal::Decimal, or cast the column in SQL to text or float8"
-                .into()
-        }
-        None => {
-            "use a Rust type whose FromSql accepts it, or cast the column in SQL, for instance to text".into()
-        }
-    }
-}
-
-/// The usual Rust type for values of this type, where there is one without further crates.
-pub(crate) fn rust_type(type_: &Type) -> Option<String> {
-    if let Kind::Array(element) = type_.kind() {
-        return rust_type(element).map(|element| format!("Vec<{element}>"));
-    }
-    let rust = match *type_ {
-        Type::BOOL => "bool",
-        Type::CHAR => "i8",
-        Type::INT2 => "i16",
-        Type::INT4 => "i32",
-        Type::INT8 => "i64",
-        Type::OID => "u32",
-        Type::FLOAT4 => "f32",
-        Type::FLOAT8 => "f64",
-        Type::BYTEA => "Vec<u8>",
-        Type::JSON | Type::JSONB => "serde_json::Value",
-        Type::INET => "std::net::IpAddr",
-        Type::TIMESTAMP | Type::TIMESTAMPTZ => "std::time::SystemTime",
-        _ if <&str as FromSql<'_>>::accepts(type_) => "String",
-        _ => return None,
-    };
-    Some(rust.into())
 }
 
 #[cfg(test)]

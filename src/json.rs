@@ -15,7 +15,7 @@ pub(crate) fn check<T>(column: &Column) -> Result<()> {
     if matches!(*column.wire(), Type::JSON | Type::JSONB) {
         return Ok(());
     }
-    Err(column.mismatch(&format!("{} from JSON", short_name(type_name::<T>()))))
+    Err(column.no_json(&short_name(type_name::<T>())))
 }
 
 /// Reads the value of a column that `check` has accepted.
@@ -153,7 +153,8 @@ mod tests {
         assert_eq!(without_value("missing field `name`"), "missing field `name`");
         assert_eq!(
             check::<Vec<u8>>(&of(Type::TEXT)).unwrap_err().to_string(),
-            "column \"doc\" is text, which can't be read as Vec<u8> from JSON: use String, or cast the column in SQL"
+            "column \"doc\" is text, which can't be read as Vec<u8> from JSON: leave json out and use String, \
+             or convert the column to jsonb in SQL"
         );
     }
 }

@@ -4,12 +4,12 @@ use postgres_types::Kind;
 
 use maypole_sql::closest;
 
-use crate::columns::{Column, Columns, short_name};
+use crate::columns::{Column, Columns, FROM_JSON, crate_type, short_name, sql_type};
 use crate::declared::Declared;
 use crate::outline::Place;
 use crate::registry::Shape;
 
-use super::names::{rust_for, sql_for, sql_name};
+use super::names::{change, quoted, rust_for, sql_name};
 use super::report::{Finding, Severity};
 
 /// What was found, and the places that can't hold NULL, for a look at where their columns come from.
@@ -141,8 +141,15 @@ fn misfits(places: &[Place], columns: &Columns, casts: &dyn Fn(&str, &str) -> bo
     // A type with its own idea of a row has no places for columns that it refuses as a whole.
     let as_a_whole = matches!(places, [place] if place.column.is_none() && place.field == place.rust);
     if !as_a_whole {
-        let taken = |position| places.iter().any(|place| place.column == Some(position));
-        let unwanted = columns.iter().enumerate().filter(|(position, _)| !taken(*position));
+        let taken = |position, name: &str| {
+            places.iter().any(|place| {
+                // A name that occurs twice is the mistake of the place that looks for it, and told there.
+                let twin = place.column.is_some() && place.name == name && !goes_by_position(place);
+                place.column == Some(position) || twin
+            })
+        };
+        let unwanted =
+            columns.iter().enumerate().filter(|(position, column)| !taken(*position, column.name()));
         findings.extend(unwanted.map(|(_, column)| nobodys(column, places)));
     }
     findings
@@ -154,7 +161,11 @@ fn wrong(place: &Place, column: &Column, problem: &str, casts: &dyn Fn(&str, &st
     let message = match problem.strip_prefix(&beginning) {
         Some(what) => {
             let what = what.split_once(": ").map_or(what, |(what, _)| what);
-            let (change, cast) = fixes(place, column, casts);
+            let (change, cast) = if what.ends_with(FROM_JSON) {
+                json_fixes(place, column, casts)
+            } else {
+                fixes(place, column, casts)
+            };
             vec![what.to_owned(), change, cast]
         }
         // It says itself what to do.
@@ -165,20 +176,17 @@ fn wrong(place: &Place, column: &Column, problem: &str, casts: &dyn Fn(&str, &st
 
 /// The change on the Rust side, and the one on the other.
 fn fixes(place: &Place, column: &Column, casts: &dyn Fn(&str, &str) -> bool) -> (String, String) {
-    let (name, sql) = (column.name(), sql_name(column.type_()));
-    let in_text = column.wire() != column.type_();
-    let fits = if in_text { Some("String".into()) } else { rust_for(column.type_(), &place.rust) };
-    let is_enum = matches!(column.type_().kind(), Kind::Enum(_));
-    let change = match fits {
-        Some(fits) if fits != place.rust => format!("change the Rust type to {fits}"),
-        _ if is_enum => "change the Rust type to an enum with postgres_types::FromSql derived".to_owned(),
-        _ => format!("change the Rust type to one whose FromSql accepts {sql}"),
-    };
-    let cast = match sql_for(&place.rust) {
+    let sql = sql_name(column.type_());
+    // Values that come in text format are texts, whatever their type is.
+    let change = change(column.wire(), &place.rust, "FromSql");
+    let alias = alias(place, column);
+    let cast = match sql_type(&place.rust) {
         // The labels of an enum are texts and nothing else.
-        _ if is_enum => format!("or read the label, as String: CAST(… AS text) AS {name} in the SQL"),
+        _ if matches!(column.type_().kind(), Kind::Enum(_)) => {
+            format!("or read the label, as String: CAST(… AS text){alias} in the SQL")
+        }
         Some(wanted) if casts(&sql, &wanted) => {
-            format!("or cast the column in the SQL: CAST(… AS {wanted}) AS {name}")
+            format!("or cast the column in the SQL: CAST(… AS {wanted}){alias}")
         }
         Some(wanted) => format!("or select something else, that is {wanted}"),
         None => format!("or cast the column in the SQL to what {} is", place.rust),
@@ -186,14 +194,41 @@ fn fixes(place: &Place, column: &Column, casts: &dyn Fn(&str, &str) -> bool) -> 
     (change, cast)
 }
 
+/// The same for a place that is read from JSON.
+fn json_fixes(place: &Place, column: &Column, casts: &dyn Fn(&str, &str) -> bool) -> (String, String) {
+    let sql = sql_name(column.type_());
+    let change = match rust_for(column.wire(), &place.rust) {
+        Some(fits) if short_name(&fits) != place.rust => {
+            format!("leave #[maypole(json)] out, and change the Rust type to {fits}")
+        }
+        _ => "leave #[maypole(json)] out".to_owned(),
+    };
+    let alias = alias(place, column);
+    let converted = if casts(&sql, "jsonb") { "CAST(… AS jsonb)" } else { "to_jsonb(…)" };
+    (change, format!("or convert the column in the SQL: {converted}{alias}"))
+}
+
+/// What gives an expression that stands for the column its name.
+fn alias(place: &Place, column: &Column) -> String {
+    // The server had no name for it, and what goes by position needs none.
+    if column.name() == "?column?" && goes_by_position(place) {
+        return String::new();
+    }
+    format!(" AS {}", quoted(column.name()))
+}
+
+fn goes_by_position(place: &Place) -> bool {
+    place.field.starts_with("tuple.") || place.field == "value"
+}
+
 fn missing(place: &Place, problem: &str) -> Finding {
     let mut message = vec![problem.to_owned()];
-    if place.field.starts_with("tuple.") || place.field == "value" {
+    if goes_by_position(place) {
         message.push("leave it out of the Rust type".to_owned());
         message.push("or select one column more".to_owned());
     } else if place.field != place.rust {
         message.push("remove the field, or mark it #[maypole(default)]".to_owned());
-        message.push(format!("or select a column of the name {}", place.name));
+        message.push(format!("or select a column of the name {}", quoted(&place.name)));
     }
     let by_name = place.name.parse::<usize>().is_err();
     Finding {
@@ -209,8 +244,9 @@ fn missing(place: &Place, problem: &str) -> Finding {
 fn nobodys(column: &Column, places: &[Place]) -> Finding {
     let (name, type_) = (column.name(), column.type_());
     let owner = places.first().and_then(|place| place.field.split_once('.')).map(|(owner, _)| owner);
-    let fits =
-        rust_for(type_, "").unwrap_or_else(|| format!("a type whose FromSql accepts {}", sql_name(type_)));
+    let fits = rust_for(type_, "")
+        .or_else(|| crate_type(type_))
+        .unwrap_or_else(|| format!("a type whose FromSql accepts {}", sql_name(type_)));
     let lonely = places.iter().filter(|place| place.column.is_none() && place.problem.is_some());
     let (what, add) = match owner {
         Some("tuple") => ("the tuple has no place for it".to_owned(), format!("add {fits} to the tuple")),
@@ -254,5 +290,38 @@ fn rust(place: &Place) -> String {
         place.rust.clone()
     } else {
         format!("{}: {}", place.field, place.rust)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postgres_types::Type;
+
+    use super::*;
+
+    /// The change on the other side for a column of this name and type, read into a place that goes by position.
+    fn cast(name: &str, type_: Type, rust: &str, possible: bool) -> String {
+        let place = Place { column: Some(0), ..Place::at(0, "tuple.0".into(), rust) };
+        fixes(&place, &Column::new(name, type_), &|_, _| possible).1
+    }
+
+    #[test]
+    fn a_cast_names_the_sql_type_of_the_rust_type() {
+        assert_eq!(
+            cast("at", Type::TIMESTAMPTZ, "Option<chrono::NaiveDateTime>", true),
+            "or cast the column in the SQL: CAST(… AS timestamp) AS at"
+        );
+        assert_eq!(
+            cast("n", Type::INT4, "rust_decimal::Decimal", true),
+            "or cast the column in the SQL: CAST(… AS numeric) AS n"
+        );
+        assert_eq!(cast("n", Type::INT4, "uuid::Uuid", false), "or select something else, that is uuid");
+        assert_eq!(cast("n", Type::INT4, "a::Mood", true), "or cast the column in the SQL to what Mood is");
+    }
+
+    #[test]
+    fn a_name_that_sql_would_read_as_another_is_quoted() {
+        assert!(cast("Order id", Type::INT4, "String", true).ends_with("AS text) AS \"Order id\""));
+        assert!(cast("?column?", Type::INT4, "String", true).ends_with("AS text)"));
     }
 }

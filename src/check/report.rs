@@ -51,8 +51,11 @@ impl fmt::Display for Severity {
 
 impl Entry {
     fn count(&self, severity: Severity) -> usize {
-        let refused = usize::from(severity == Severity::Error && self.refusal.is_some());
-        refused + self.findings.iter().filter(|finding| finding.severity == severity).count()
+        // What was found of a query that the server refused is why it did: one error.
+        if self.refusal.is_some() {
+            return usize::from(severity == Severity::Error);
+        }
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -170,7 +173,7 @@ mod tests {
     fn the_columns_of_all_queries_stand_below_each_other_in_the_order_of_the_source() {
         let refused = Entry {
             refusal: Some("query c failed: no\n  --> src/a.rs:3".into()),
-            ..entry("c", 3, Vec::new())
+            ..entry("c", 3, vec![finding(Severity::Error, ":y", "i32", "text", &["is why"])])
         };
         let report = Report::new(vec![
             refused,
@@ -202,6 +205,7 @@ query b
 
 query c failed: no
   --> src/a.rs:3
+   error    :y     i32           text  is why
 
 4 queries checked: 2 errors, 1 warning"
         );

@@ -198,7 +198,11 @@ impl<'a> Finder<'a> {
             // What it may be called instead is known when all fields have theirs.
             Problem::Missing => String::new(),
             Problem::Several => {
-                self.columns.position(&name).map_or_else(|error| error.to_string(), |_| String::new())
+                let same = (0..self.columns.len()).filter(|at| self.is_called(*at, field.column)).count();
+                format!(
+                    "the result has {same} columns of the name \"{name}\": give each its own with AS, or select only \
+                     one of them"
+                )
             }
             Problem::Taken => {
                 let first = others.iter().find(|other| other.column == position);

@@ -1,5 +1,6 @@
 //! Declared queries checked against the schema: what is told of each kind of mistake, and of which nothing.
 
+mod advice;
 mod clean;
 mod mistakes;
 mod nullability;
@@ -11,6 +12,17 @@ use maypole::Database;
 use crate::support::client::Client;
 use crate::support::pool::TestPool;
 use crate::support::server::server;
+
+/// What is advised for a timestamptz: by the features that are on.
+const TIMESTAMPTZ: &str = if cfg!(feature = "with-chrono-0_4") {
+    "chrono::DateTime<chrono::Utc>"
+} else if cfg!(any(feature = "with-jiff-0_1", feature = "with-jiff-0_2")) {
+    "jiff::Timestamp"
+} else if cfg!(any(feature = "with-time-0_2", feature = "with-time-0_3")) {
+    "time::OffsetDateTime"
+} else {
+    "std::time::SystemTime"
+};
 
 /// The whole text of the error that the check of this database is.
 fn refused(db: &Database, test: &TestPool) -> String {
