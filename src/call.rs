@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postgres_types::Type;
 
-use crate::connection::{Answer, CHUNK, Connection, Fit, Request, Statement};
+use crate::connection::{Answer, Connection, Fit, Request, Statement};
 use crate::deadline::Deadline;
 use crate::declared::Declared;
 use crate::error::{Error, Place, QueryContext, Result};
@@ -40,7 +40,8 @@ pub(crate) struct Call<'q> {
     pub(crate) runner: Runner<'q>,
     /// `None` is the pool's own.
     pub(crate) timeout: Option<Option<Duration>>,
-    pub(crate) chunk: u32,
+    /// How many rows a stream asks for at a time, if somebody has said.
+    pub(crate) chunk: Option<u32>,
 }
 
 /// The query itself.
@@ -52,7 +53,7 @@ pub(crate) struct Ask<'a> {
 
 impl<'q> Call<'q> {
     pub(crate) fn new(runner: Runner<'q>) -> Call<'q> {
-        Call { runner, timeout: None, chunk: CHUNK }
+        Call { runner, timeout: None, chunk: None }
     }
 
     /// Runs it and reads the rows of the answer.

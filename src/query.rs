@@ -119,12 +119,12 @@ impl<'q, T> Query<'q, T> {
         self
     }
 
-    /// How many rows a stream asks for at a time, 256 if not said.
+    /// How many rows a stream asks for at a time. If not said: 256 at first, then as many as make up 256 KiB, 8,192 at most.
     ///
     /// With a limit PostgreSQL does not use parallel plans (manual, "When Can Parallel Query Be Used?"). 0 asks for all
     /// rows at once: parallel plans become possible, and the whole result is held in memory.
     pub fn chunk(mut self, rows: u32) -> Query<'q, T> {
-        self.call.chunk = rows;
+        self.call.chunk = Some(rows);
         self
     }
 

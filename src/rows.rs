@@ -55,7 +55,7 @@ impl<'q, T: FromRow> Rows<'q, T> {
     pub(crate) fn open(
         holder: Holder<'q>,
         request: Request<'_>,
-        chunk: u32,
+        chunk: Option<u32>,
         timeout: Option<Option<Duration>>,
         context: QueryContext,
     ) -> Result<Rows<'q, T>> {

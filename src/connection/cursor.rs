@@ -15,8 +15,19 @@ use crate::protocol::encode;
 use crate::protocol::session::{Reply, Status};
 use crate::row::RowReader;
 
-/// How many rows a chunk has if nobody says.
-pub(crate) const CHUNK: u32 = 256;
+/// How many rows the first chunk has if nobody says.
+const FIRST: i32 = 256;
+/// How many bytes the later ones should have. A chunk costs a round trip; and two are held at a time.
+const BYTES: usize = 256 * 1024;
+/// How many rows they have at most.
+const MOST: i32 = 8192;
+
+/// How many rows the next chunk should have, after one of so many rows and bytes: not more than twice as many.
+fn next_rows(rows: i32, bytes: usize) -> i32 {
+    let a_row = (bytes / usize::try_from(rows).unwrap_or(1).max(1)).max(1);
+    let fit = i32::try_from(BYTES / a_row).unwrap_or(MOST);
+    fit.clamp(1, rows.saturating_mul(2).min(MOST))
+}
 
 /// A named portal and the rows of it that have arrived. The next chunk is asked for when the last one comes, before
 /// it is eaten.
@@ -27,6 +38,8 @@ pub(crate) struct Cursor {
     reader: RowReader,
     portal: String,
     rows: i32,
+    /// Somebody has said how many.
+    fixed: bool,
     /// Without a transaction a Sync would end the portal: chunks are asked for with Flush.
     bare: bool,
     chunk: Bytes,
@@ -40,21 +53,22 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Starts the statement. `rows` is the size of a chunk; 0 asks for all rows at once, which allows a parallel plan
-    /// and holds the whole result in memory.
+    /// Starts the statement. `rows` is the size of a chunk, which is found if nobody says; 0 asks for all rows at once, which
+    /// allows a parallel plan and holds the whole result in memory.
     pub(crate) fn open(
         connection: &Connection,
         request: Request<'_>,
-        rows: u32,
+        rows: Option<u32>,
         limit: Option<Duration>,
         fit: Fit<'_>,
     ) -> Result<Cursor> {
         let deadline = Deadline::after(limit);
         // Whether a transaction is open decides how the chunks are asked for.
         connection.settle(deadline)?;
-        let bare = rows > 0 && connection.link.status() == Status::Idle;
-        let name = if rows == 0 { String::new() } else { connection.link.new_portal() };
-        let rows = i32::try_from(rows).unwrap_or(i32::MAX);
+        let bare = rows != Some(0) && connection.link.status() == Status::Idle;
+        let name = if rows == Some(0) { String::new() } else { connection.link.new_portal() };
+        let fixed = rows.is_some();
+        let rows = rows.map_or(FIRST, |rows| i32::try_from(rows).unwrap_or(i32::MAX));
         // Whatever fails, a cancel included, must close the portal.
         let mut guard = CloseOnDrop { portal: Some(name), bare, connection };
         let portal = Portal { name: guard.portal.as_deref().unwrap_or_default(), rows, bare };
@@ -63,6 +77,7 @@ impl Cursor {
             reader: RowReader::new(statement.columns.clone()),
             portal: guard.portal.take().unwrap_or_default(),
             rows,
+            fixed,
             bare,
             chunk: Bytes::new(),
             at: 0,
@@ -107,6 +122,9 @@ impl Cursor {
         self.chunk = reply.bytes;
         self.at = 0;
         if suspended {
+            if !self.fixed {
+                self.rows = next_rows(self.rows, self.chunk.len());
+            }
             let exchange = if self.bare { encode::EXECUTE_NEXT } else { encode::EXECUTE_NEXT_AND_SYNC };
             let claim = connection.submit(exchange, Deadline::after(self.limit), |encoder| {
                 encoder.execute(&self.portal, self.rows)?;
@@ -178,5 +196,20 @@ fn close_portal(connection: &Connection, name: &str, bare: bool) {
         drop(encoder);
         connection.link.post_and_forget(&bytes, encode::CLOSE);
         connection.keep_scratch(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_grow_while_rows_are_short_and_shrink_where_they_are_long() {
+        assert_eq!(next_rows(256, 256 * 50), 512);
+        assert_eq!(next_rows(4096, 4096 * 50), 5242, "what makes up 256 KiB");
+        assert_eq!(next_rows(8192, 8192 * 10), 8192);
+        assert_eq!(next_rows(256, 256 * 100_000), 2);
+        assert_eq!(next_rows(2, 600_000), 1);
+        assert_eq!(next_rows(1, 0), 2);
     }
 }

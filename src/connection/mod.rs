@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
-pub(crate) use cursor::{CHUNK, Cursor};
+pub(crate) use cursor::Cursor;
 pub(crate) use describe::Described;
 pub(crate) use execute::{Fit, Request};
 pub(crate) use introduce::{Introduced, Known};
