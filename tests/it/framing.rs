@@ -1,11 +1,13 @@
 //! Where the network cuts the stream makes no difference (reliability case 35).
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::support::exercise::exercise;
 use crate::support::pool::{TestPool, in_coroutine};
 use crate::support::proxy::{ANY, Direction::Backend, Direction::Frontend, Proxy, every};
 use crate::support::server::server;
+use crate::support::watchdog::watchdog;
 
 /// What happens with nothing in between.
 fn straight() -> &'static [String] {
@@ -21,7 +23,10 @@ fn straight() -> &'static [String] {
 }
 
 fn assert_same(through: &Proxy, limit: usize) {
-    let test = TestPool::at(&through.url(), limit);
+    // Byte by byte, 600 KB take their time on a machine that has other work: it is not the time that is tested.
+    let patience = Duration::from_secs(150);
+    let mut test = TestPool::built(&through.url(), |builder| builder.limit(limit).query_timeout(patience));
+    test._watchdog = watchdog(patience);
     let db = maypole::Database::from(test.pool.clone());
     let transcript = in_coroutine(move || exercise(&db));
     assert_eq!(transcript, straight());

@@ -342,7 +342,7 @@ impl RuleMaker<'_> {
         self.rule(Action::CutAfter)
     }
 
-    /// Forwards the message byte by byte.
+    /// Forwards the message byte by byte; the rest of a long one in small pieces.
     pub(crate) fn split(self) -> Rule {
         self.rule(Action::Split)
     }
