@@ -15,7 +15,7 @@ use postgres_types::Oid;
 use self::columns::NotNull;
 use self::report::{Entry, Finding};
 use crate::call::{declared_context, help};
-use crate::connection::{Connection, Described};
+use crate::connection::{Connection, Described, Planned};
 use crate::database::Database;
 use crate::deadline::Deadline;
 use crate::declared::{Declared, Kind};
@@ -120,11 +120,14 @@ fn entries(
     for mut query in parsed {
         let writes = !query.declared.select;
         if writes || !query.not_null.is_empty() {
-            let plan = plan(connection, query.declared)?;
-            if writes && plan.is_none() {
-                let params = &query.described.statement.params;
-                query.findings.extend(planning::refusal(connection, query.declared, params)?);
-            }
+            let plan = match plan(connection, query.declared)? {
+                Planned::Plan(plan) => Some(plan),
+                Planned::Refused(error) => {
+                    query.findings.extend(planning::finding(&error));
+                    None
+                }
+                Planned::Untold => None,
+            };
             query.findings.extend(warnings(&query, plan, &catalogue));
         }
         entries.push(entry(query.declared, None, query.findings));
@@ -148,7 +151,7 @@ enum Unparsed {
 /// What the server says of a query, compared with what is declared.
 fn ask(connection: &Connection, query: &Registered) -> Result<Parsed, Unparsed> {
     let declared = (query.declared)();
-    let described = match connection.describe_text(declared.text, declared.types().collect()) {
+    let described = match connection.describe_text(declared.text, types_of(declared)) {
         Ok(described) => described,
         Err(error) if is_about_the_server(&error) => return Err(Unparsed::Unasked(error)),
         Err(error) => {
@@ -196,7 +199,8 @@ fn told_wrongly(connection: &Connection, declared: &'static Declared, error: &Er
         let is_its = |at: usize| {
             declared.slots.get(at).is_some_and(|slot| usize::from(slot.argument) == number && !slot.null_test)
         };
-        let types = declared.types().enumerate().map(|(at, oid)| if is_its(at) { 0 } else { oid });
+        let types =
+            types_of(declared).into_iter().enumerate().map(|(at, oid)| if is_its(at) { 0 } else { oid });
         match connection.describe_text(declared.text, types.collect()) {
             Ok(described) => {
                 let params = described.statement.params.iter().enumerate();
@@ -292,10 +296,15 @@ fn warnings(query: &Parsed, plan: Option<String>, catalogue: &Nullable) -> Vec<F
     warnings.collect()
 }
 
-/// The plan of a query, if the server tells one.
-fn plan(connection: &Connection, declared: &'static Declared) -> Result<Option<String>> {
-    let types: Vec<String> = declared.types().map(sql_type).collect();
+/// What the server says of the plan of a query.
+fn plan(connection: &Connection, declared: &'static Declared) -> Result<Planned> {
+    let types: Vec<String> = types_of(declared).into_iter().map(sql_type).collect();
     connection.generic_plan(declared.text, &types)
+}
+
+/// What the server is told of its parameters.
+fn types_of(declared: &'static Declared) -> Vec<Oid> {
+    Source::Declared(declared).types()
 }
 
 /// How a built-in type is called in a list of types; 0 leaves it open.

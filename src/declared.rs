@@ -132,12 +132,7 @@ impl Declared {
     }
 }
 
-impl Declared {
-    /// The types that the server is told of its parameters.
-    pub(crate) fn types(&self) -> impl Iterator<Item = Oid> {
-        self.slots.iter().map(|slot| if slot.null_test { Type::TEXT.oid() } else { self.kind(*slot).oid() })
-    }
-}
+impl Declared {}
 
 /// Asks how values of a type travel: `KindOf::<T>::KIND`. An associated constant of its own answers for types that are
 /// [`Certain`]; for all others the one of [`OpenKind`] is found.

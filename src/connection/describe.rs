@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::statement::Statement;
 use super::{Connection, check};
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::protocol::decode::{self, Messages, Origin};
 use crate::protocol::encode;
 use crate::protocol::session::{Reply, Status};
@@ -17,6 +17,16 @@ pub(crate) struct Described {
     pub(crate) statement: Statement,
     /// For each column of the result: which column of a table it is, if it is one.
     pub(crate) origins: Vec<Option<Origin>>,
+}
+
+/// What the server says of how it would run a statement.
+pub(crate) enum Planned {
+    /// So: its plan as JSON.
+    Plan(String),
+    /// Not at all, although it has parsed it.
+    Refused(Error),
+    /// Nothing: it does not explain such a statement.
+    Untold,
 }
 
 /// What the statement to explain is called on the session meanwhile.
@@ -68,8 +78,7 @@ impl Connection {
         rows.map(|(_, body)| self.believe(decode::text_row(&reply.bytes[body]))).collect()
     }
 
-    /// The plan that the server has for a statement, whatever the values of its parameters are, as JSON; none if it does
-    /// not tell. Nothing is executed.
+    /// The plan that the server has for a statement, whatever the values of its parameters are. Nothing is executed.
     ///
     /// `parameters` are their types, as SQL. Call it outside a transaction, with a text that the server has parsed as one
     /// statement: here it stands among others.
@@ -77,7 +86,7 @@ impl Connection {
     /// # Errors
     ///
     /// If the connection is lost, or the time limit passes.
-    pub(crate) fn generic_plan(&self, text: &str, parameters: &[String]) -> Result<Option<String>> {
+    pub(crate) fn generic_plan(&self, text: &str, parameters: &[String]) -> Result<Planned> {
         let list = |items: Vec<&str>| match items.is_empty() {
             true => String::new(),
             false => format!(" ({})", items.join(", ")),
@@ -95,18 +104,19 @@ impl Connection {
         );
         let tidy = Tidy { connection: self, armed: true };
         let reply = self.simple_reply(&script)?;
-        let refused = check(&reply).is_err();
+        let Err(error) = check(&reply) else {
+            tidy.done();
+            let plan = self.rows_of(&reply)?.into_iter().flatten().next().flatten();
+            return Ok(plan.map_or(Planned::Untold, Planned::Plan));
+        };
+        let prepared = Messages::new(&reply.bytes)
+            .any(|(tag, body)| tag == b'C' && decode::command_tag(&reply.bytes[body]) == "PREPARE");
         // A syntax error is found before anything has begun.
-        if refused && self.link.status() != Status::Idle {
-            let prepared = Messages::new(&reply.bytes)
-                .any(|(tag, body)| tag == b'C' && decode::command_tag(&reply.bytes[body]) == "PREPARE");
+        if self.link.status() != Status::Idle {
             self.simple_reply(if prepared { TIDY } else { "ROLLBACK" })?;
         }
         tidy.done();
-        if refused {
-            return Ok(None);
-        }
-        Ok(self.rows_of(&reply)?.into_iter().flatten().next().flatten())
+        Ok(if prepared { Planned::Refused(error) } else { Planned::Untold })
     }
 }
 

@@ -22,7 +22,7 @@ use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
 pub(crate) use cursor::Cursor;
-pub(crate) use describe::Described;
+pub(crate) use describe::{Described, Planned};
 pub(crate) use execute::{Fit, Request};
 pub(crate) use introduce::{Introduced, Known};
 pub(crate) use link::{Errand, Fitness, Link};
