@@ -143,6 +143,56 @@ impl Database {
     }
 }
 
+impl Database {
+    /// SKELETON
+    pub fn transaction_with<R, E: From<crate::Error> + 'static>(
+        &self,
+        options: &crate::TxOptions,
+        function: impl Fn(&Tx) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.pool()?.connection()?.transaction_with(options, function)
+    }
+
+    /// SKELETON
+    pub fn rolled_back<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
+        self.transaction(function)
+    }
+}
+
+/// SKELETON
+pub fn transaction<R, E: From<crate::Error> + 'static>(
+    database: &Database,
+    options: &'static crate::TxOptions,
+    function: impl Fn(&Tx) -> Result<R, E>,
+) -> Result<R, E> {
+    database.transaction_with(options, function)
+}
+
+/// SKELETON
+pub fn transaction_once<R, E: From<crate::Error> + 'static>(
+    database: &Database,
+    _options: &'static crate::TxOptions,
+    function: impl FnOnce(&Tx) -> Result<R, E>,
+) -> Result<R, E> {
+    let mut kept = None;
+    let result = database.transaction(|q| {
+        function(q).map_err(|error| {
+            kept = Some(error);
+            crate::Error::usage("rolled back")
+        })
+    });
+    result.map_err(|error| kept.unwrap_or_else(|| error.into()))
+}
+
+/// SKELETON
+pub fn within<R, E: From<crate::Error> + 'static>(
+    q: &Tx,
+    options: &'static crate::TxOptions,
+    function: impl FnOnce(&Tx) -> Result<R, E>,
+) -> Result<R, E> {
+    q.savepoint_with(options, function)
+}
+
 executors! { Database: |this| Runner::Lender(this) }
 
 /// What a function with `#[select]` or `#[query]` calls.

@@ -98,6 +98,8 @@ pub enum Phase {
     Query,
     /// Starting the pool for the first time, the embedded server included.
     Start,
+    /// A transaction, all its attempts together.
+    Transaction,
 }
 
 impl fmt::Display for Phase {
@@ -107,6 +109,7 @@ impl fmt::Display for Phase {
             Phase::Connect => "opening a connection",
             Phase::Query => "waiting for the reply to a query",
             Phase::Start => "starting the pool",
+            Phase::Transaction => "running a transaction",
         })
     }
 }
@@ -375,6 +378,16 @@ impl Error {
     /// The text of the query that failed, without its parameters.
     pub fn sql(&self) -> Option<&str> {
         self.0.query.as_ref().map(|query| &*query.sql)
+    }
+
+    /// SKELETON
+    pub fn earlier(&self) -> &[Error] {
+        &[]
+    }
+
+    /// SKELETON
+    pub fn transaction_name(&self) -> Option<&'static str> {
+        None
     }
 
     /// Gives back an error that was put in with [`Error::user`], if it is of this type.

@@ -130,14 +130,14 @@ pub use rows::Rows;
 pub use secret::Secret;
 pub use serde_rows::Serde;
 pub use sql::Sql;
-pub use transaction::Tx;
+pub use transaction::{Isolation, Tx, TxOptions};
 
 /// What the code written by maypole's macros needs. Not for use by hand: it may change in any version.
 #[doc(hidden)]
 pub mod __private {
     pub use serde::de::DeserializeOwned;
 
-    pub use crate::database::query;
+    pub use crate::database::{query, transaction, transaction_once, within};
     pub use crate::declared::{
         Argument, Bindable, Certain, Declared, Kind, KindOf, OpenKind, Slot, argument,
     };

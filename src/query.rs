@@ -112,6 +112,11 @@ impl<'q, T> Query<'q, T> {
         self
     }
 
+    /// SKELETON
+    pub fn outside(self) -> Query<'q, T> {
+        self
+    }
+
     /// How long the reply may take, instead of the pool's query timeout; `None` is for ever. For a stream it counts for
     /// each chunk.
     pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Query<'q, T> {

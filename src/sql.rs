@@ -61,6 +61,11 @@ impl<'q, P: Params> Sql<'q, P> {
         Sql { call: Call::new(runner), text, params, location }
     }
 
+    /// SKELETON
+    pub fn outside(self) -> Sql<'q, P> {
+        self
+    }
+
     /// How long the reply may take, instead of the pool's query timeout; `None` is for ever. For a stream it counts for
     /// each chunk.
     pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Sql<'q, P> {

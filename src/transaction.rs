@@ -1,5 +1,7 @@
 //! All or nothing: a function whose statements take effect together. Uses: call, connection, deadline, error, params, query, script, sql.
 
+mod options;
+
 use std::fmt;
 use std::panic::Location;
 use std::path::Path;
@@ -12,6 +14,8 @@ use crate::params::Params;
 use crate::query::executors;
 use crate::script::Script;
 use crate::sql::Sql;
+
+pub use options::{Isolation, TxOptions};
 
 /// A transaction under way: what a transaction function queries with.
 ///
@@ -36,6 +40,26 @@ impl Tx {
     pub fn script(&self, text: &str) -> Result<()> {
         Script::here(text, Location::caller()).run(&self.connection)
     }
+
+    /// SKELETON
+    pub fn savepoint<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
+        self.savepoint_with(&TxOptions::new(), function)
+    }
+
+    /// SKELETON
+    pub fn savepoint_with<R, E: From<Error> + 'static>(
+        &self,
+        _options: &TxOptions,
+        function: impl FnOnce(&Tx) -> Result<R, E>,
+    ) -> Result<R, E> {
+        function(self)
+    }
+
+    /// SKELETON
+    pub fn after_commit(&self, _function: impl FnOnce() + Send + 'static) {}
+
+    /// SKELETON
+    pub fn after_rollback(&self, _function: impl FnOnce() + Send + 'static) {}
 
     /// Runs the statements in a file inside the transaction; an error shows the file's own line and column.
     ///
@@ -146,5 +170,23 @@ impl Drop for RollbackOnDrop<'_> {
         if self.armed {
             self.connection.post_rollback();
         }
+    }
+}
+
+impl Connection {
+    /// SKELETON
+    pub fn transaction_with<R, E: From<Error> + 'static>(
+        &self,
+        _options: &TxOptions,
+        function: impl Fn(&Tx) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut kept = None;
+        let result = self.transaction(|q| {
+            function(q).map_err(|error| {
+                kept = Some(error);
+                Error::usage("rolled back")
+            })
+        });
+        result.map_err(|error| kept.unwrap_or_else(|| error.into()))
     }
 }
