@@ -3,6 +3,7 @@
 mod asides;
 mod askers;
 mod authentication;
+mod blocks;
 mod catalogue;
 mod changes;
 mod check;
