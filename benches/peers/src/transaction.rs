@@ -16,12 +16,14 @@ pub trait Transaction: Copy + Debug {
 }
 
 /// How often one is tried again.
-const RETRIES: u32 = 3;
+pub const RETRIES: u32 = 3;
 
-/// Whether PostgreSQL gave it up because another one was in its way, and asks for another try (manual, "Serialization
-/// Failure Handling").
+/// What PostgreSQL says of one that it gave up because another one was in its way (manual, "Serialization Failure
+/// Handling").
+pub const CONFLICTS: [&str; 2] = ["40001", "40P01"];
+
 pub fn is_conflict(sqlstate: Option<&str>) -> bool {
-    matches!(sqlstate, Some("40001" | "40P01"))
+    sqlstate.is_some_and(|code| CONFLICTS.contains(&code))
 }
 
 /// Tries again after conflicts.

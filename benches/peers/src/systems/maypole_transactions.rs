@@ -1,12 +1,12 @@
 //! Transactions of maypole, of declared queries, as its documentation shows them.
 
-use maypole::{Query, Result as Answer, Tx, query, select};
+use maypole::{Query, Result as Answer, TxOptions, query, select};
 
 use super::maypole_declared::{DB, database_pool};
 use super::{System, maypole_lease};
 use crate::Result;
 use crate::tpcb::{Transfer, Transferred};
-use crate::transaction::{is_conflict, retried};
+use crate::transaction::{CONFLICTS, RETRIES};
 use crate::update::{Change, Changed};
 use crate::workload::{Load, Workload};
 
@@ -56,14 +56,12 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     report?.print()
 }
 
-/// A transaction that is tried again after conflicts.
-fn again<R>(function: impl Fn(&Tx) -> Answer<R>) -> Answer<R> {
-    retried(|error: &maypole::Error| is_conflict(error.sqlstate()), || DB.transaction(&function))
-}
+/// As often, and after the same failures, as the others try again.
+const AGAIN: TxOptions = TxOptions::new().retries(RETRIES).retry_on(&CONFLICTS);
 
 fn update(change: Change) -> Answer<Changed> {
     let Change { id, number } = change;
-    again(|q| {
+    DB.transaction_with(&AGAIN, |q| {
         let row = world(id).on(q).unique()?;
         let affected = set_number(id, number).on(q).run()?;
         Ok(Changed { row, affected })
