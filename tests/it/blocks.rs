@@ -26,7 +26,7 @@ fn shop() -> (Proxy, TestPool) {
 }
 
 /// How often the client waits: each round trip ends with one ReadyForQuery.
-fn round_trips(proxy: &Proxy, work: impl FnOnce()) -> usize {
+fn round_trips<R>(proxy: &Proxy, work: impl FnOnce() -> R) -> usize {
     let seen = proxy.on(Backend, b'Z', every()).watch();
     work();
     let trips = seen.hits();
@@ -58,19 +58,19 @@ fn a_transaction_of_n_statements_costs_n_and_one_round_trips() {
     };
     warm().expect("committed");
     assert_eq!(round_trips(&proxy, || db.transaction(|_| Ok(())).expect("nothing was asked")), 0);
-    assert_eq!(round_trips(&proxy, || drop(warm().expect("committed"))), 4);
+    assert_eq!(round_trips(&proxy, || warm().expect("committed")), 4);
     let one = || db.transaction(|q| insert(1).on(q).run()).expect("committed");
-    assert_eq!(round_trips(&proxy, || drop(one())), 2);
+    assert_eq!(round_trips(&proxy, one), 2);
     let script =
         || db.transaction(|q| q.script("INSERT INTO blocks VALUES (2); SELECT 1")).expect("committed");
     assert_eq!(round_trips(&proxy, script), 2);
     let stream = || db.transaction(|q| q.query("SELECT 2", ()).iter::<i32>().collect::<Result<Vec<_>>>());
     // The portal is closed without waiting.
-    assert_eq!(round_trips(&proxy, || drop(stream().expect("committed"))), 3);
+    assert_eq!(round_trips(&proxy, || stream().expect("committed")), 3);
     let failing = || db.transaction(|q| one_by(0).on(q).value());
-    assert_eq!(round_trips(&proxy, || drop(failing().expect_err("division by zero"))), 2);
+    assert_eq!(round_trips(&proxy, || failing().expect_err("division by zero")), 2);
     let own = || db.transaction(|_| -> Result<()> { Err(Error::user("nothing was asked")) });
-    assert_eq!(round_trips(&proxy, || drop(own().expect_err("the function's own"))), 0);
+    assert_eq!(round_trips(&proxy, || own().expect_err("the function's own")), 0);
     // Savepoints cost nothing but their statements, unless they are undone.
     let nested = |fails: bool| {
         db.transaction(|q| {
@@ -84,8 +84,8 @@ fn a_transaction_of_n_statements_costs_n_and_one_round_trips() {
             one_by(1).on(q).value()
         })
     };
-    assert_eq!(round_trips(&proxy, || drop(nested(false).expect("committed"))), 4);
-    assert_eq!(round_trips(&proxy, || drop(nested(true).expect("committed"))), 5);
+    assert_eq!(round_trips(&proxy, || nested(false).expect("committed")), 4);
+    assert_eq!(round_trips(&proxy, || nested(true).expect("committed")), 5);
     assert_eq!(all(&test), [0, 0, 1, 2, 3, 3, 4]);
     test.finish();
 }
