@@ -112,6 +112,7 @@ mod sql;
 mod sqlstate;
 mod suggest;
 mod transaction;
+mod transaction_function;
 
 pub use check::Report;
 pub use columns::{Column, Columns};
@@ -121,7 +122,7 @@ pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;
 pub use error::{DbError, Error, Outcome, Phase, Result};
 pub use from_row::{FromRow, FromValue, Scalar};
-pub use maypole_macros::{FromRow, query, select};
+pub use maypole_macros::{FromRow, query, select, transaction};
 pub use params::{Named, Params};
 pub use pool::{Lease, Pool, PoolBuilder, Stats};
 pub use postgres_types as types;
@@ -150,6 +151,7 @@ pub mod __private {
     pub use crate::outline::Place;
     pub use crate::params::strip_raw;
     pub use crate::registry::{Registered, ResultShape, Shaped, ValueShape};
+    pub use crate::transaction_function::{Again, Fallible, again, returns, run, run_once, run_within};
     pub use crate::{Columns, FromRow, Result, RowRef};
     pub use inventory;
 }

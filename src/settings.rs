@@ -1,6 +1,5 @@
 //! `app.toml`: the settings of a program by environment. Uses: config, error, suggest.
 
-mod duration;
 mod file;
 
 use std::ffi::OsString;
@@ -8,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs};
 
+use maypole_sql::parse_duration;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::suggest::did_you_mean;
-use duration::parse_duration;
 use file::{Entry, Value};
 
 /// The name of the file.

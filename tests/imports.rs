@@ -44,6 +44,7 @@ const ORDER: &[&str] = &[
     "embedded",
     "application",
     "database",
+    "transaction_function",
     "registry",
     "check",
     "fuzzing",

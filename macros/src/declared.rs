@@ -2,22 +2,24 @@
 
 mod check;
 mod expand;
-mod lifetimes;
 mod parse;
 mod result;
 mod text;
-mod types;
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
+use crate::function::Function;
 use expand::Declaration;
 use parse::Options;
 
 pub(crate) use parse::Attr;
 
+/// How a declared query is written.
+const FORM: &str = "fn get_customer(id: i32) -> Query<Customer>;";
+
 pub(crate) fn declare(attr: Attr, options: TokenStream, item: TokenStream) -> TokenStream {
-    let function = match parse::function(attr, item.clone()) {
+    let function = match Function::parse(attr.name(), FORM, item.clone()) {
         Ok(function) => function,
         Err(error) => {
             // What was written stays, for the sake of those who use it.

@@ -2,6 +2,10 @@
 
 mod declared;
 mod from_row;
+mod function;
+mod lifetimes;
+mod transaction;
+mod types;
 
 use proc_macro::TokenStream;
 
@@ -225,4 +229,77 @@ pub fn select(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn query(options: TokenStream, item: TokenStream) -> TokenStream {
     declared::declare(declared::Attr::Query, options.into(), item.into()).into()
+}
+
+/// Declares a transaction: a function whose statements take effect together, or not at all.
+///
+/// ```no_run
+/// use maypole::{Database, Query, Result, Tx, query, transaction};
+///
+/// static DB: Database = Database::named("database");
+///
+/// #[query(DB, "UPDATE accounts SET balance = balance + :amount WHERE id = :id")]
+/// fn add(id: i32, amount: i64) -> Query;
+///
+/// /// Moves money from one account to another.
+/// #[transaction(DB, retries = 3, isolation = "serializable")]
+/// fn transfer(q: &Tx, from: i32, to: i32, amount: i64) -> Result<()> {
+///     add(from, -amount).on(q).run()?;
+///     add(to, amount).on(q).run()?;
+///     q.after_commit(move || println!("{amount} moved from {from} to {to}"));
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<()> {
+///     transfer(1, 2, 100)?;
+///     DB.transaction(|q| {
+///         transfer::within(q, 1, 2, 10)?;
+///         transfer::within(q, 2, 3, 10)
+///     })
+/// }
+/// ```
+///
+/// # The function
+///
+/// Its first argument is the transaction, `q: &Tx`, which its statements name with `.on(q)`. **Callers leave it out.**
+/// If the function returns `Ok` it is committed, and only then does the call return; an `Err`, a panic and a cancel
+/// roll back. It returns a `Result` with any error that implements `From<maypole::Error>`: an error of the function
+/// comes back as it is.
+///
+/// It may be generic and take `impl Trait`. Arguments are plain names, `mut` or not. What it returns can't borrow from
+/// `q`, and names the lifetime of what it borrows from else. `async`, `const`, `unsafe` and methods are refused. It can
+/// stand in a module or in a function, not in an `impl` or a `trait`.
+///
+/// # Within another transaction
+///
+/// `transfer::within(q, …)` has the arguments as they are written and runs the function as a part of the transaction
+/// `q`, in a savepoint, once: if it fails, what it did is undone and the other transaction can go on. It is on a struct
+/// beside the function, which has its name, so there can't be another type or a module of this name. `transfer::NAME`
+/// is the name.
+///
+/// # The options
+///
+/// | option | |
+/// | --- | --- |
+/// | `retries = 3` | The function is called again, up to 3 times, when another client got in the way. Without it, never. |
+/// | `retry_on = ["40001"]` | The SQLSTATEs that are retried, instead of 40001, 40P01, 23505 and 23P01. |
+/// | `isolation = "…"` | `"read committed"`, `"repeatable read"` or `"serializable"`. Without it, what the server is set to. |
+/// | `read_only` | It can't write. |
+/// | `deferrable` | Waits for a moment in which it can't fail, with `read_only` and `isolation = "serializable"`. |
+/// | `deadline = "2s"` | How long it may take: all attempts together, the wait for a connection included. |
+/// | `durable` | Its effects are to be kept once it returns: it refuses to be a part of another transaction. |
+/// | `confirm_commit` | If the connection is lost with COMMIT under way, the server is asked what became of it. |
+/// | `outside` | It may be called inside another transaction of the same database, and is committed on its own. |
+///
+/// They are those of `TxOptions`, which says more.
+///
+/// # Retries
+///
+/// Each attempt begins anew, with nothing of the attempt before. What is taken by value is cloned for each, so it needs
+/// `Clone`; what is borrowed is borrowed again; `&mut` is refused. What the function changes outside of the database is
+/// not rolled back, and it happens once for each attempt: it belongs into `q.after_commit(…)`, which runs once, when
+/// the transaction is committed.
+#[proc_macro_attribute]
+pub fn transaction(options: TokenStream, item: TokenStream) -> TokenStream {
+    transaction::transaction(options.into(), item.into()).into()
 }

@@ -5,10 +5,13 @@
 //! (chapter 4.1 of its manual), with `standard_conforming_strings` on, as it is by default. It does no I/O and
 //! needs nothing.
 //!
-//! Uses: closest, excerpt, mistake, named, nature, statements.
+//! Two small things that the macros and the library both need stand here too: [`closest`] and [`parse_duration`].
+//!
+//! Uses: closest, duration, excerpt, mistake, named, nature, statements.
 
 mod closest;
 mod commands;
+mod duration;
 mod excerpt;
 mod foreign;
 mod functions;
@@ -25,6 +28,7 @@ mod structure;
 mod tokens;
 
 pub use closest::closest;
+pub use duration::parse_duration;
 pub use excerpt::Excerpt;
 pub use mistake::Mistake;
 pub use named::{Edit, Named, Slot, name_parameters, source_character};

@@ -1,14 +1,21 @@
 //! What is valid syntax and yet can't be declared as a query.
 
 use maypole_sql::Nature;
-use syn::{Attribute, Error, FnArg, GenericParam, Ident, Pat, Signature, Type, WherePredicate};
+use syn::{Error, FnArg, GenericParam, Ident, Pat, Signature, Type, WherePredicate};
 
-use super::parse::{Attr, Function, Options};
+use super::parse::{Attr, Options};
 use super::result;
-use super::types::impl_trait;
+use crate::function::{Function, Qualifiers};
+use crate::types::impl_trait;
 
 /// The most arguments. PostgreSQL's own bound is 65,535; ours is that of the tuples which hold the values.
 const MOST_ARGUMENTS: usize = 32;
+
+const QUALIFIERS: Qualifiers = Qualifiers {
+    what: "a declared query",
+    no_async: "a declared query only builds, and on green threads what runs it waits without a keyword",
+    no_const: "a declared query is built when the program runs",
+};
 
 /// An argument of a declared query.
 pub(super) struct Argument<'a> {
@@ -31,45 +38,17 @@ pub(super) fn arguments<'a>(signature: &'a Signature) -> Vec<Argument<'a>> {
 /// All mistakes of the function at once.
 pub(super) fn function(attr: Attr, function: &Function) -> Vec<Error> {
     let mut mistakes = Vec::new();
-    let second = function.attributes.iter().find(|attribute| is_declaration(attribute));
-    if let Some(second) = second {
-        mistakes.push(Error::new_spanned(second, "this function is declared as a query already"));
-    }
-    if let Some(body) = function.body {
+    mistakes.extend(function.declared_again());
+    if let Some(body) = &function.body {
         let why = "the SQL is all there is to a declared query: write a semicolon in place of this body";
-        mistakes.push(Error::new(body, why));
+        mistakes.push(Error::new(body.span_open(), why));
     }
     let signature = &function.signature;
-    qualifiers(signature, &mut mistakes);
+    QUALIFIERS.check(signature, &mut mistakes);
     generics(signature, &mut mistakes);
     inputs(attr, signature, &mut mistakes);
     mistakes.extend(result::check(&signature.ident, &signature.output));
     mistakes
-}
-
-fn qualifiers(signature: &Signature, mistakes: &mut Vec<Error>) {
-    if let Some(async_) = &signature.asyncness {
-        let why = "leave out async: a declared query only builds, and on green threads what runs it waits without a keyword";
-        mistakes.push(Error::new_spanned(async_, why));
-    }
-    if let Some(const_) = &signature.constness {
-        mistakes.push(Error::new_spanned(
-            const_,
-            "leave out const: a declared query is built when the program runs",
-        ));
-    }
-    if let Some(unsafe_) = &signature.unsafety {
-        mistakes.push(Error::new_spanned(unsafe_, "leave out unsafe: a declared query is safe to call"));
-    }
-    if let Some(abi) = &signature.abi {
-        mistakes.push(Error::new_spanned(abi, "leave out extern: a declared query is a function of Rust"));
-    }
-    if let Some(variadic) = &signature.variadic {
-        mistakes.push(Error::new_spanned(
-            variadic,
-            "a declared query names all its arguments: for a list, take a slice",
-        ));
-    }
 }
 
 fn generics(signature: &Signature, mistakes: &mut Vec<Error>) {
@@ -168,13 +147,4 @@ pub(super) fn columns(signature: &Signature, options: &Options, nature: &Nature)
         mistakes.push(Error::new(column.span(), "this statement returns no columns"));
     }
     mistakes
-}
-
-/// Whether the attribute is one of ours.
-pub(super) fn is_declaration(attribute: &Attribute) -> bool {
-    attribute
-        .path()
-        .segments
-        .last()
-        .is_some_and(|segment| segment.ident == "select" || segment.ident == "query")
 }

@@ -1,15 +1,17 @@
 //! The code that is written.
 
 use proc_macro2::{Literal, Span, TokenStream};
-use quote::{ToTokens as _, format_ident, quote, quote_spanned};
+use quote::{ToTokens as _, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{Attribute, Error, FnArg, Ident, ReturnType, Signature, parse_quote};
+use syn::{Error, Ident, ReturnType, Signature};
 
 use super::check::{self, Argument};
-use super::parse::{Attr, Function, Options, Source};
+use super::parse::{Attr, Options, Source};
+use super::result;
 use super::text::{Sent, Written};
-use super::{lifetimes, result, types};
+use crate::function::{self, Function, ours};
+use crate::{lifetimes, types};
 
 /// A declaration without mistakes.
 pub(super) struct Declaration<'a> {
@@ -40,7 +42,7 @@ pub(super) fn expand(declaration: &Declaration<'_>) -> TokenStream {
     };
     let shape = shape(signature);
     let about = about(&signature.ident);
-    let hidden = attributes.iter().find(|attribute| is_hidden(attribute));
+    let hidden = function.hidden();
     let known = known(function, &written.text, Some(&options.sql), &quote!(#[doc = #about] #hidden));
     // All but what a program may ask for is in the function, where it takes no names away.
     quote! {
@@ -164,23 +166,6 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
     }
 }
 
-/// The name as if it stood in the attribute: lints about what the macro writes are not the user's.
-fn ours(ident: &Ident) -> Ident {
-    let mut ident = ident.clone();
-    ident.set_span(ident.span().resolved_at(Span::call_site()));
-    ident
-}
-
-/// Conditions on the function go for all that belongs to it.
-fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
-    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
-}
-
-/// Whether it is `#[doc(hidden)]`.
-fn is_hidden(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("doc") && attribute.parse_args::<Ident>().is_ok_and(|word| word == "hidden")
-}
-
 fn about(ident: &Ident) -> String {
     let (raw, name) = (ident.to_string(), ident.unraw().to_string());
     if raw == name {
@@ -204,7 +189,7 @@ fn documentation(written: &Written, alone: bool) -> TokenStream {
 /// that of the function. Both begin and end at the same places: so the compiler tells once that their name is taken.
 fn known(function: &Function, sql: &str, source: Option<&Source>, attributes: &TokenStream) -> TokenStream {
     let Function { visibility, signature, .. } = function;
-    let conditions = conditions(&function.attributes);
+    let conditions = function.conditions();
     let (ident, name) = (ours(&signature.ident), signature.ident.unraw().to_string());
     let (file, line) = place(source);
     let module = quote_spanned!(signature.fn_token.span=> mod);
@@ -241,7 +226,7 @@ fn place(source: Option<&Source>) -> (TokenStream, u32) {
         Some(Source::Inline(literal)) => Some(literal),
         None => None,
     };
-    // Outside of the compiler, in tests and editors, there are no places.
+    // Outside of the compiler, in tests and editors, there are no places: `unwrap` would panic there. It is not reached.
     let span = literal.filter(|_| proc_macro::is_available()).map(|literal| literal.span().unwrap());
     let file = match span.map(|span| span.file()) {
         Some(file) if !file.is_empty() => quote!(#file),
@@ -259,15 +244,11 @@ fn lines_match(source: &Source) -> bool {
 /// The errors, and beside them a function, so that mistakes are reported once and not again wherever it is called. It
 /// is never run: the program does not compile.
 pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenStream {
-    let Function { attributes, visibility, signature, .. } = function;
-    let conditions = conditions(attributes);
-    let attributes = attributes.iter().filter(|attribute| !check::is_declaration(attribute));
-    let error = |mistake: &Error| {
-        let error = mistake.to_compile_error();
-        quote!(#(#conditions)* #error)
-    };
-    let errors: TokenStream = mistakes.iter().map(error).collect();
-    let signature = plain(signature);
+    let Function { visibility, signature, .. } = function;
+    let attributes = function.attributes_of_others();
+    let errors = function.errors(mistakes);
+    let mut signature = function::plain(lifetimes::named(signature));
+    signature.output = result::mended(&signature.output);
     if matches!(&signature.output, ReturnType::Type(_, type_) if types::impl_trait(type_).is_some()) {
         return errors;
     }
@@ -285,21 +266,37 @@ pub(super) fn stub(function: &Function, sql: &str, mistakes: &[Error]) -> TokenS
     }
 }
 
-/// The function as it can be called, whatever is wrong with it.
-fn plain(signature: &Signature) -> Signature {
-    let mut plain = lifetimes::named(signature);
-    plain.asyncness = None;
-    plain.constness = None;
-    plain.unsafety = None;
-    plain.abi = None;
-    plain.variadic = None;
-    for (i, argument) in plain.inputs.iter_mut().enumerate() {
-        if let FnArg::Typed(argument) = argument {
-            argument.attrs.clear();
-            let name = format_ident!("_{i}");
-            *argument.pat = parse_quote!(#name);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts of the attributes.
+    fn documented(sql: &str, alone: bool) -> Vec<String> {
+        let written = Written { text: sql.to_owned(), file: None, span: Span::call_site() };
+        let attributes = documentation(&written, alone);
+        let function: syn::ItemFn = syn::parse_quote!(#attributes fn f() {});
+        let text = |attribute: &syn::Attribute| match &attribute.meta {
+            syn::Meta::NameValue(syn::MetaNameValue {
+                value: syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }),
+                ..
+            }) => text.value(),
+            _ => panic!("no doc comment"),
+        };
+        function.attrs.iter().map(text).collect()
     }
-    plain.output = result::mended(&plain.output);
-    plain
+
+    #[test]
+    fn the_sql_stands_below_what_the_user_says() {
+        assert_eq!(documented("SELECT 1", true), ["```sql\nSELECT 1\n```"]);
+        assert_eq!(
+            documented("\n    SELECT 1\n      FROM t\n", false),
+            ["\n```sql\nSELECT 1\n  FROM t\n```"],
+            "a paragraph of its own"
+        );
+    }
+
+    #[test]
+    fn sql_with_backquotes_does_not_end_its_block() {
+        assert_eq!(documented("SELECT '```'", true), ["````sql\nSELECT '```'\n````"]);
+    }
 }

@@ -1,9 +1,9 @@
 //! From syntax to what is known of a declared query.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream};
 use syn::parse::{ParseStream, Parser as _};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Error, LitStr, Path, Result, Signature, Token, Visibility, bracketed, token};
+use syn::{Error, LitStr, Path, Result, Token, bracketed, token};
 
 /// Which of the two attributes it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,39 +163,4 @@ impl Source {
     pub(super) fn span(&self) -> Span {
         self.literal().span()
     }
-}
-
-/// The function that the attribute stands on.
-pub(super) struct Function {
-    pub(super) attributes: Vec<Attribute>,
-    pub(super) visibility: Visibility,
-    pub(super) signature: Signature,
-    /// The place of a body, which there should not be.
-    pub(super) body: Option<Span>,
-}
-
-/// Reads what the attribute stands on.
-pub(super) fn function(attr: Attr, item: TokenStream) -> Result<Function> {
-    let name = attr.name();
-    let read = |input: ParseStream<'_>| {
-        let attributes = input.call(Attribute::parse_outer)?;
-        let visibility = input.parse()?;
-        let place = input.span();
-        let signature = input.parse().map_err(|error: Error| {
-            let no_function = error.to_string().contains("expected `fn`");
-            let form = "fn get_customer(id: i32) -> Query<Customer>;";
-            if no_function {
-                Error::new(place, format!("#[{name}] stands on a function: `{form}`"))
-            } else {
-                error
-            }
-        })?;
-        let body = input.peek(token::Brace).then(|| input.span());
-        match body {
-            Some(_) => drop(input.parse::<TokenTree>()?),
-            None => drop(input.parse::<Token![;]>()?),
-        }
-        Ok(Function { attributes, visibility, signature, body })
-    };
-    read.parse2(item)
 }

@@ -6,8 +6,8 @@ use syn::{
     Error, GenericArgument, Ident, Lifetime, PathArguments, PathSegment, ReturnType, Type, parse_quote,
 };
 
-use super::lifetimes;
-use super::types::{impl_trait, written};
+use crate::lifetimes;
+use crate::types::{impl_trait, written};
 
 /// What is wrong with the result of this function.
 pub(super) fn check(function: &Ident, output: &ReturnType) -> Option<Error> {

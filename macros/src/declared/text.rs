@@ -10,7 +10,7 @@ use syn::{Error, LitStr, Signature};
 
 use super::check::{self, Argument};
 use super::parse::{Attr, Source};
-use super::types;
+use crate::types;
 
 /// SQL as it was written.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ fn beside(literal: &LitStr, folder: &Path, given: &str) -> Option<String> {
     if !proc_macro::is_available() {
         return None;
     }
+    // This can't panic: we are in the compiler, as was asked above.
     let program = literal.span().unwrap().local_file()?;
     let found = program.parent()?.join(given).canonicalize().ok()?;
     let inside = found.strip_prefix(folder.canonicalize().ok()?).ok()?;

@@ -5,7 +5,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{GenericArgument, PathArguments, Type, TypeImplTrait};
 
 /// The type as people write it: `Option<&str>`. (Tokens alone know no spaces: `Option < & str >`.)
-pub(super) fn written(type_: &Type) -> String {
+pub(crate) fn written(type_: &Type) -> String {
     let spaced = type_.to_token_stream().to_string();
     let mut text = String::with_capacity(spaced.len());
     let mut characters = spaced.chars().peekable();
@@ -39,7 +39,7 @@ fn is_qualifier(text: &str) -> bool {
 }
 
 /// Whether values of the type are lists, for PostgreSQL arrays. Bytes are no list.
-pub(super) fn is_list(type_: &Type) -> bool {
+pub(crate) fn is_list(type_: &Type) -> bool {
     match type_ {
         Type::Array(array) => !is_byte(&array.elem),
         Type::Slice(slice) => !is_byte(&slice.elem),
@@ -68,7 +68,7 @@ fn is_byte(type_: &Type) -> bool {
 }
 
 /// The first `impl Trait` in the type.
-pub(super) fn impl_trait(type_: &Type) -> Option<TypeImplTrait> {
+pub(crate) fn impl_trait(type_: &Type) -> Option<TypeImplTrait> {
     struct Find(Option<TypeImplTrait>);
 
     impl VisitMut for Find {

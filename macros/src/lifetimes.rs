@@ -12,7 +12,7 @@ use syn::{
 /// `Query<'q, T>`, `&str` becomes `&'q str`.
 ///
 /// Nothing changes if the declaration names the lifetime of its query itself.
-pub(super) fn named(signature: &Signature) -> Signature {
+pub(crate) fn named(signature: &Signature) -> Signature {
     let mut signature = signature.clone();
     let lifetime = unused(&signature);
     let ReturnType::Type(_, type_) = &mut signature.output else { return signature };
@@ -54,7 +54,7 @@ fn unused(signature: &Signature) -> Lifetime {
 }
 
 /// Whether the lifetime was left out, and has been put in.
-pub(super) fn insert(query: &mut PathSegment, lifetime: &Lifetime) -> bool {
+pub(crate) fn insert(query: &mut PathSegment, lifetime: &Lifetime) -> bool {
     let elided: GenericArgument = parse_quote!(#lifetime);
     match &mut query.arguments {
         PathArguments::None => query.arguments = PathArguments::AngleBracketed(parse_quote!(<#elided>)),
@@ -116,7 +116,7 @@ fn uncover(segment: &mut PathSegment, lifetime: &Lifetime) -> bool {
 }
 
 /// The type with a lifetime of the whole program where it names none.
-pub(super) fn owned(type_: &Type) -> Type {
+pub(crate) fn owned(type_: &Type) -> Type {
     let mut type_ = type_.clone();
     let lifetime = Lifetime::new("'static", Span::call_site());
     Name { lifetime: &lifetime, elided: false }.visit_type_mut(&mut type_);
@@ -124,7 +124,7 @@ pub(super) fn owned(type_: &Type) -> Type {
 }
 
 /// The type where the function's lifetimes are unknown: `Cow<'a, str>` becomes `Cow<'_, str>`.
-pub(super) fn erased(type_: &Type) -> Type {
+pub(crate) fn erased(type_: &Type) -> Type {
     let mut type_ = type_.clone();
     Erase.visit_type_mut(&mut type_);
     type_
@@ -150,7 +150,7 @@ impl VisitMut for Erase {
 }
 
 /// Whether a type borrows without saying for how long.
-pub(super) fn is_elided(type_: &Type) -> bool {
+pub(crate) fn is_elided(type_: &Type) -> bool {
     let lifetime = Lifetime::new("'q", Span::call_site());
     let mut name = Name { lifetime: &lifetime, elided: false };
     name.visit_type_mut(&mut type_.clone());

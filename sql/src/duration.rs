@@ -8,7 +8,14 @@ const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), 
 /// Reads whole numbers with their units, the longer unit first: `2h`, `1m30s`, `250ms`.
 ///
 /// `None` if the text is anything else, or too long for 64 bits of milliseconds.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+///
+/// ```
+/// use std::time::Duration;
+///
+/// assert_eq!(maypole_sql::parse_duration("1m30s"), Some(Duration::from_secs(90)));
+/// assert_eq!(maypole_sql::parse_duration("1.5s"), None);
+/// ```
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut units = UNITS.iter();
     let mut total: u64 = 0;
