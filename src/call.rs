@@ -1,14 +1,12 @@
-//! A query about to run: where, what, for how long. Uses: connection, deadline, declared, error, from_row, guard, pool, rows, source.
+//! A query about to run: where, what, for how long. Uses: connection, deadline, error, from_row, guard, pool, rows, source.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use postgres_types::Type;
 
 use crate::connection::{Answer, Connection, Fit, Request, Statement};
 use crate::deadline::Deadline;
-use crate::declared::Declared;
-use crate::error::{Error, Place, QueryContext, Result};
+use crate::error::{Error, QueryContext, Result};
 use crate::from_row::{FromRow, FromValue};
 use crate::guard;
 use crate::pool::Pool;
@@ -97,6 +95,25 @@ impl<'q> Call<'q> {
         answer.map(|answer| answer.affected()).map_err(|error| self.explain(error, ask))
     }
 
+    /// Sends it with what comes next.
+    pub(crate) fn later(self, ask: &Ask<'_>) -> Result<()> {
+        let Runner::Connection(connection) = self.runner else {
+            return Err(explain(not_in_transaction(), ask));
+        };
+        if !connection.is_in_block() {
+            return Err(explain(not_in_transaction(), ask));
+        }
+        let limit = self.timeout.unwrap_or(connection.timeout());
+        let sent = connection.send_later(ask.request, Deadline::after(limit), ask.context);
+        let sent = sent.and_then(|sent| {
+            if !sent {
+                connection.run(ask.request, Deadline::after(limit), &mut |_| Ok(()))?;
+            }
+            Ok(())
+        });
+        sent.map_err(|error| self.explain(error.limited_to(limit), ask))
+    }
+
     /// Runs it and streams the rows.
     pub(crate) fn stream<T: FromRow>(self, ask: &Ask<'_>) -> Rows<'q, T> {
         let rows = self
@@ -166,6 +183,11 @@ pub(crate) fn outside(transaction: Option<&'static str>, write: &str) -> Error {
     Error::outside(format!("ran outside the transaction {transaction}; write {write}"))
 }
 
+#[cold]
+fn not_in_transaction() -> Error {
+    Error::usage("later() is for statements of a transaction, which end with it: use run()")
+}
+
 /// For terminals that read rows.
 fn returns_rows(statement: &Statement) -> Result<()> {
     if statement.returns_rows {
@@ -232,21 +254,5 @@ pub(crate) fn help(error: &Error, source: Source<'_>) -> Option<String> {
                 .to_owned(),
         ),
         _ => None,
-    }
-}
-
-/// What an error tells of a declared query.
-pub(crate) fn declared_context(declared: &'static Declared) -> QueryContext {
-    QueryContext {
-        sql: declared.source.into(),
-        name: Some(declared.name),
-        place: Some(Place {
-            file: Cow::Borrowed(declared.file),
-            line: declared.line,
-            lines_match: declared.lines_match,
-            whole_file: declared.in_file,
-        }),
-        edits: Cow::Borrowed(declared.edits),
-        help: None,
     }
 }

@@ -14,7 +14,7 @@ use postgres_types::Oid;
 
 use self::columns::NotNull;
 use self::report::{Entry, Finding};
-use crate::call::{declared_context, help};
+use crate::call::help;
 use crate::connection::{Connection, Described, Planned};
 use crate::database::Database;
 use crate::deadline::Deadline;
@@ -112,7 +112,7 @@ fn entries(
             Ok(query) => parsed.push(query),
             Err(Unparsed::Refused(entry)) => entries.push(entry),
             Err(Unparsed::Unasked(error)) => {
-                return Err(error.in_query(&declared_context((query.declared)())));
+                return Err(error.in_query(&(query.declared)().context()));
             }
         }
     }
@@ -156,7 +156,7 @@ fn ask(connection: &Connection, query: &Registered) -> Result<Parsed, Unparsed> 
         Err(error) if is_about_the_server(&error) => return Err(Unparsed::Unasked(error)),
         Err(error) => {
             let findings = told_wrongly(connection, declared, &error).map_err(Unparsed::Unasked)?;
-            let mut context = declared_context(declared);
+            let mut context = declared.context();
             context.help = help(&error, Source::Declared(declared));
             let refusal = format!("{:?}", error.in_query(&context));
             return Err(Unparsed::Refused(entry(declared, Some(refusal), findings)));

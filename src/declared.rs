@@ -1,9 +1,11 @@
-//! What is known of a declared query before it runs. Uses: nothing.
+//! What is known of a declared query before it runs. Uses: error.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use postgres_types::{Oid, ToSql, Type};
+
+use crate::error::{Place, QueryContext};
 
 /// A declared query: written by `#[select]` and `#[query]` as a static, so that its address stands for it.
 #[derive(Debug)]
@@ -127,12 +129,26 @@ impl Declared {
         !self.select && self.columns
     }
 
+    /// What an error tells of it.
+    pub(crate) fn context(&self) -> QueryContext {
+        QueryContext {
+            sql: self.source.into(),
+            name: Some(self.name),
+            place: Some(Place {
+                file: Cow::Borrowed(self.file),
+                line: self.line,
+                lines_match: self.lines_match,
+                whole_file: self.in_file,
+            }),
+            edits: Cow::Borrowed(self.edits),
+            help: None,
+        }
+    }
+
     pub(crate) fn kind(&self, slot: Slot) -> Kind {
         self.arguments.get(usize::from(slot.argument)).map_or(Kind::Open, |argument| argument.kind)
     }
 }
-
-impl Declared {}
 
 /// Asks how values of a type travel: `KindOf::<T>::KIND`. An associated constant of its own answers for types that are
 /// [`Certain`]; for all others the one of [`OpenKind`] is found.

@@ -100,6 +100,8 @@ pub(crate) enum Kind {
     Pool(String),
     /// COMMIT did not commit.
     Commit(String),
+    /// The server passed it over, after an error before it.
+    PassedOver,
     /// It would run outside of the transaction under way.
     Outside(String),
     /// An error of the user's own, carried through a transaction.
@@ -228,6 +230,16 @@ impl Error {
         Error::new(Kind::Commit(message.into()), outcome)
     }
 
+    /// The server passed it over.
+    pub(crate) fn passed_over() -> Error {
+        Error::new(Kind::PassedOver, Outcome::RolledBack)
+    }
+
+    /// Whether the server passed it over, so that something else is to blame.
+    pub(crate) fn is_passed_over(&self) -> bool {
+        matches!(self.0.kind, Kind::PassedOver)
+    }
+
     /// What ran outside of the transaction under way, and what to write.
     pub(crate) fn outside(message: impl Into<String>) -> Error {
         Error::new(Kind::Outside(message.into()), Outcome::NotSent)
@@ -337,6 +349,7 @@ impl Error {
             Kind::Usage(m) => Kind::Usage(m.clone()),
             Kind::Pool(m) => Kind::Pool(m.clone()),
             Kind::Commit(m) => Kind::Commit(m.clone()),
+            Kind::PassedOver => Kind::PassedOver,
             Kind::Outside(m) => Kind::Outside(m.clone()),
             Kind::User => Kind::User,
         };
@@ -492,6 +505,7 @@ impl fmt::Display for Error {
             | Kind::Usage(m)
             | Kind::Pool(m)
             | Kind::Commit(m) => f.write_str(m)?,
+            Kind::PassedOver => f.write_str("the statement was passed over after an earlier error")?,
             Kind::Outside(m) => match self.query_name() {
                 Some(name) => write!(f, "{name} {m}")?,
                 None => write!(f, "a query {m}")?,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::call::{Ask, Call, Runner, declared_context};
+use crate::call::{Ask, Call, Runner};
 use crate::connection::{Connection, Request};
 use crate::declared::Declared;
 use crate::error::{QueryContext, Result};
@@ -148,9 +148,39 @@ impl<'q, T> Query<'q, T> {
         self.ask(|call, ask| call.run(ask))
     }
 
+    /// Sends it with whatever comes next in the transaction, without waiting for its answer; rows it returns are thrown away.
+    ///
+    /// Statements whose results nobody looks at need no round trips of their own: several can go with the next one that is
+    /// waited for, or with COMMIT. If one fails, the transaction has failed: the error, with the name of this query, comes from
+    /// the next statement that is waited for, or from the transaction.
+    ///
+    /// ```
+    /// # use maypole::{Database, Query, Result, query, select};
+    /// # static DB: Database = Database::named("database");
+    /// # #[query(DB, "UPDATE accounts SET balance = balance + :amount WHERE id = :id")]
+    /// # fn add(id: i32, amount: i64) -> Query;
+    /// # #[select(DB, "SELECT balance FROM accounts WHERE id = :id")]
+    /// # fn balance(id: i32) -> Query<i64>;
+    /// # fn pay() -> Result<i64> {
+    /// DB.transaction(|q| {
+    ///     add(1, -10).on(q).later()?;
+    ///     add(2, 10).on(q).later()?;
+    ///     balance(1).on(q).value() // one round trip for all three, and BEGIN
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If it is not in a transaction, or a parameter can't be encoded. The first time on a session it is waited for, as the
+    /// server has to be told of it.
+    pub fn later(self) -> Result<()> {
+        self.ask(|call, ask| call.later(ask))
+    }
+
     fn ask<R>(&self, then: impl FnOnce(Call<'q>, &Ask<'_>) -> R) -> R {
         let request = Request::new(Source::Declared(self.declared), &*self.params);
-        let context = || -> QueryContext { declared_context(self.declared) };
+        let context = || -> QueryContext { self.declared.context() };
         then(self.call, &Ask { request, context: &context })
     }
 }

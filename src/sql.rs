@@ -152,6 +152,16 @@ impl<'q, P: Params> Sql<'q, P> {
         self.ask(|call, ask| call.run(ask))
     }
 
+    /// Sends it with whatever comes next in the transaction, without waiting for its answer: see
+    /// [`Query::later`](crate::Query::later).
+    ///
+    /// # Errors
+    ///
+    /// If it is not in a transaction, or a parameter can't be encoded.
+    pub fn later(self) -> Result<()> {
+        self.ask(|call, ask| call.later(ask))
+    }
+
     /// Runs it and calls the function for each row, in bounded memory. Stops at the first error, the function's included.
     ///
     /// # Errors

@@ -1,19 +1,23 @@
 //! A transaction block under way on a session: what goes with the next request, and what has gone wrong in it.
-//! Uses: deadline, error, protocol.
+//! Uses: deadline, declared, error, plan, promise, protocol.
 //!
 //! No request of its own begins a block or sets a savepoint: the commands go before the first statement that needs them,
 //! under the same Sync. If one of them failed the server would pass over the statement, so nothing can run outside of the block.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::plan::Plan;
 use crate::deadline::Deadline;
+use crate::declared::Declared;
 use crate::error::{Error, Outcome, QueryContext, Result, Within};
+use crate::promise::Claim;
 use crate::protocol::decode::{self, Messages};
-use crate::protocol::session::Exchange;
+use crate::protocol::session::{Exchange, Reply};
 
 /// Asks which number the transaction has, once it has one, and where that number means something: in a database cluster
 /// and on a timeline of it (PostgreSQL manual, "Transaction ID and Snapshot Information Functions").
@@ -32,6 +36,31 @@ pub(crate) struct Number {
     /// The cluster and the timeline: elsewhere the same number is another transaction's.
     pub(crate) home: [String; 2],
 }
+
+/// A statement that was sent along, and whose answer comes with that of the next one that is waited for.
+pub(super) struct Later {
+    pub(super) claim: Claim<Result<Reply>>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) asked: Asked,
+}
+
+/// What an error tells of a statement that was sent along, made only if it is needed.
+pub(super) enum Asked {
+    Declared(&'static Declared),
+    AdHoc(QueryContext),
+}
+
+impl Asked {
+    fn context(self) -> QueryContext {
+        match self {
+            Asked::Declared(declared) => declared.context(),
+            Asked::AdHoc(context) => context,
+        }
+    }
+}
+
+/// How many statements can be sent along before one is waited for.
+pub(super) const MOST_LATER: usize = 256;
 
 /// A command that waits for the next request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +120,8 @@ pub(crate) struct Block {
     given_up: Option<QueryContext>,
     /// Somebody has ended it with a statement.
     ended: Option<&'static str>,
+    /// What was sent along.
+    later: Vec<Later>,
 }
 
 impl Block {
@@ -110,6 +141,7 @@ impl Block {
             undone: None,
             given_up: None,
             ended: None,
+            later: Vec::new(),
         }
     }
 
@@ -179,7 +211,32 @@ impl Block {
         self.undone = None;
         self.begun = true;
         let commands = self.waiting.drain(..).map(Command::text).collect();
-        Ok((commands, may_write && self.numbered && self.number.is_none()))
+        Ok((commands, may_write && self.lacks_number()))
+    }
+
+    /// A statement was sent along.
+    pub(super) fn add_later(&mut self, later: Later) {
+        self.later.push(later);
+    }
+
+    /// How many were sent along since one was waited for.
+    pub(super) fn count_later(&self) -> usize {
+        self.later.len()
+    }
+
+    /// Their answers are there.
+    pub(super) fn take_later(&mut self) -> Vec<Later> {
+        std::mem::take(&mut self.later)
+    }
+
+    /// One of them has failed, and those behind it were passed over.
+    pub(super) fn fail_later(&mut self, error: Error, asked: Asked) {
+        self.fail(&error.in_query(&asked.context()).in_transaction(self.within));
+    }
+
+    /// Whether the number of the transaction is still to be asked for.
+    pub(crate) fn lacks_number(&self) -> bool {
+        self.numbered && self.number.is_none()
     }
 
     /// The answer to the question for the number.

@@ -1,4 +1,4 @@
-//! How a statement is run on a session. Uses: answer, columns, connection, deadline, error, introduce, link, params, plan, protocol, source, statement.
+//! How a statement is run on a session. Uses: answer, block, columns, connection, deadline, error, introduce, link, params, plan, protocol, source, statement.
 //!
 //! A session that has not parsed a statement is told it in the exchange that runs it. What is not known yet is only asked
 //! for separately where the values can't be written without it, or where a result that doesn't fit must be found out before
@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use postgres_types::{Oid, Type};
 
+use super::block::{Asked, Later, MOST_LATER};
 use super::introduce::{Introduced, Known};
 use super::plan::{Knowledge, Plan};
 use super::statement::Statement;
 use super::{Answer, Connection, Link, Stale, check, stale};
 use crate::columns::{Column, Columns};
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Error, Outcome, QueryContext, Result};
 use crate::params::Params;
 use crate::protocol::bind::Values;
 use crate::protocol::decode::{self, Messages};
@@ -111,6 +112,38 @@ impl Connection {
         let (statement, reply) = self.bind_and_execute(request, Portal::WHOLE, deadline, fit)?;
         self.refuse_ended(&reply, request.source.text(), None)?;
         Ok(Answer::new(self.link.clone(), statement, reply.bytes))
+    }
+
+    /// Sends a statement along with what comes next, if this session knows it; else says so.
+    pub(crate) fn send_later(
+        &self,
+        request: Request<'_>,
+        deadline: Deadline,
+        context: &dyn Fn() -> QueryContext,
+    ) -> Result<bool> {
+        self.refuse_while_streaming()?;
+        if self.link.with_block(|block, _| block.count_later()) >= Some(MOST_LATER) {
+            self.flush()?;
+        }
+        self.stay_in_block(deadline)?;
+        let Some(plan) = self.link.knowledge.plans.get(request.source) else { return Ok(false) };
+        let Some(own) = self.link.met(&plan) else { return Ok(false) };
+        let statement = own.unwrap_or_else(|| plan.statement.clone());
+        let mut bytes = self.take_scratch();
+        let mut encoder = Encoder::new(&mut bytes, self.link.limit());
+        let encoded = encoder
+            .bind("", &plan.name, &statement.params, request.values(), &statement.columns)
+            .and_then(|()| encoder.execute("", 0));
+        drop(encoder);
+        let claim = encoded.and_then(|()| self.link.submit_later(&bytes, deadline));
+        self.keep_scratch(bytes);
+        let asked = match request.source.declared() {
+            Some(declared) => Asked::Declared(declared),
+            None => Asked::AdHoc(context()),
+        };
+        let later = Later { claim: claim?, plan, asked };
+        self.link.with_block(|block, _| block.add_later(later));
+        Ok(true)
     }
 
     /// Runs a query of our own.

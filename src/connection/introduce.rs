@@ -111,6 +111,22 @@ impl Link {
         self.post_in_block(&bytes, Exchange::new(&all), may_write, ticket)
     }
 
+    /// Sends Bind and Execute of a statement along with what comes next: no Sync, and the driver is left alone.
+    pub(super) fn submit_later(&self, request: &[u8], deadline: Deadline) -> Result<Claim<Result<Reply>>> {
+        let (slot, claim) = promise();
+        let ticket = Ticket::of(Asker::Caller(slot), deadline);
+        let exchange = Exchange::new(&encode::STATEMENT_FIRST);
+        let commands: Option<Result<(Commands, bool)>> = self.with_block(|block, _| block.accompany(false));
+        let (before, _) = commands.transpose()?.unwrap_or_default();
+        if before.is_empty() {
+            self.post_quietly(request, exchange, ticket)?;
+        } else {
+            let bytes = with_commands(&before, request, false);
+            self.post_quietly(&bytes, exchange.with_commands(before.len(), false), ticket)?;
+        }
+        Ok(claim)
+    }
+
     /// Posts a request with the commands that the transaction block sends along.
     fn post_in_block(
         &self,
@@ -125,19 +141,7 @@ impl Link {
         if before.is_empty() && !behind {
             return self.post(request, exchange, ticket);
         }
-        let mut bytes = BytesMut::with_capacity(request.len() + 256);
-        let mut encoder = Encoder::new(&mut bytes, usize::MAX);
-        // Texts of ours: they can't fail.
-        before.iter().for_each(|command| drop(encoder.command(command)));
-        match request.strip_suffix(encode::SYNC_BYTES) {
-            Some(request) if behind => {
-                encoder.append(request);
-                let _ = encoder.command(ASK_NUMBER);
-                encoder.sync();
-            }
-            _ => encoder.append(request),
-        }
-        drop(encoder);
+        let bytes = with_commands(&before, request, behind);
         self.post(&bytes, exchange.with_commands(before.len(), behind), ticket)
     }
 
@@ -176,4 +180,22 @@ impl Link {
             Stale::Plan => statements.forget(plan.number),
         });
     }
+}
+
+/// A request with commands before it, and behind it the question for the number of the transaction or nothing.
+fn with_commands(before: &Commands, request: &[u8], behind: bool) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(request.len() + 256);
+    let mut encoder = Encoder::new(&mut bytes, usize::MAX);
+    // Texts of ours: they can't fail.
+    before.iter().for_each(|command| drop(encoder.command(command)));
+    match request.strip_suffix(encode::SYNC_BYTES) {
+        Some(request) if behind => {
+            encoder.append(request);
+            let _ = encoder.command(ASK_NUMBER);
+            encoder.sync();
+        }
+        _ => encoder.append(request),
+    }
+    drop(encoder);
+    bytes
 }

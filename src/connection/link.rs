@@ -43,6 +43,9 @@ pub(crate) struct Link {
     in_block: AtomicBool,
 }
 
+/// How many bytes wait for what comes next at most.
+const MOST_QUIET: usize = 64 * 1024;
+
 /// How long the reply of an errand may take to come after its caller has given up.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -282,7 +285,16 @@ impl Link {
         let _ = self.post(bytes, exchange, Ticket::NOBODYS);
     }
 
-    pub(super) fn post(&self, bytes: &[u8], exchange: Exchange, mut ticket: Ticket) -> Result<()> {
+    pub(super) fn post(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
+        self.queue(bytes, exchange, ticket, true)
+    }
+
+    /// The same without waking the driver, unless much has piled up: it is sent with what comes next.
+    pub(super) fn post_quietly(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
+        self.queue(bytes, exchange, ticket, false)
+    }
+
+    fn queue(&self, bytes: &[u8], exchange: Exchange, mut ticket: Ticket, now: bool) -> Result<()> {
         let mut state = self.state.lock();
         if let Some(block) = &state.block {
             ticket.deadline = ticket.deadline.min(block.deadline());
@@ -301,7 +313,8 @@ impl Link {
             over.tell();
             return Ok(());
         }
-        let asleep = !std::mem::replace(&mut state.signalled, true);
+        let now = now || state.session.output().len() > MOST_QUIET;
+        let asleep = now && !std::mem::replace(&mut state.signalled, true);
         let covered = keeper::covers(deadline);
         drop(state);
         if asleep {
@@ -342,6 +355,11 @@ impl Link {
         let taken = self.state.lock().taken;
         self.die(error, taken);
         self.waker.wakeup();
+    }
+
+    /// Whether requests were sent that no Sync has closed yet.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.state.lock().session.is_unsynced()
     }
 
     /// The end: everybody who waits is told, each with whether its request had left.

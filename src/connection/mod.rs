@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
+use block::Later;
 pub(crate) use block::{Block, MOST_SAVEPOINTS, Number, Terms};
 pub(crate) use cursor::Cursor;
 pub(crate) use describe::{Described, Planned};
@@ -40,7 +41,7 @@ use crate::error::{Error, Outcome, Phase, QueryContext, Result};
 use crate::promise::{Claim, Waited};
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode::{self, Encoder};
-use crate::protocol::session::{End, Exchange, Reply, Status};
+use crate::protocol::session::{End, Exchange, Reply, Status, Step};
 
 /// A session with the server, owned by one coroutine at a time.
 ///
@@ -114,6 +115,10 @@ impl Connection {
 
     /// Asks for a rollback and does not wait for it.
     pub(crate) fn post_rollback(&self) {
+        if self.link.is_unsynced() {
+            // Else the server might pass over it.
+            self.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
+        }
         self.post_simple("ROLLBACK");
     }
 
@@ -167,6 +172,7 @@ impl Connection {
 
     /// Runs a user's script; with an error comes how many characters went before it.
     pub(crate) fn run_script(&self, text: &str) -> Result<(), (Error, u32)> {
+        self.flush().map_err(|error| (error, 0))?;
         self.stay_in_block(Deadline::after(self.timeout)).map_err(|error| (error, 0))?;
         let block = self.link.with_block(|block, _| block.accompany(true));
         let (before, number) = block.transpose().map_err(|error| (error, 0))?.unwrap_or_default();
@@ -234,6 +240,9 @@ impl Connection {
                     self.link.with_block(|block, _| block.learn_number(&reply.bytes[at..]));
                     reply.bytes.truncate(at);
                 }
+                if self.link.is_in_block() {
+                    self.collect();
+                }
                 Ok(reply)
             }
             Waited::Value(Err(error)) => Err(error),
@@ -249,10 +258,92 @@ impl Connection {
         }
     }
 
+    /// Takes the answers to what was sent along before the request that has been answered now.
+    fn collect(&self) {
+        let later = self.link.with_block(|block, _| block.take_later()).unwrap_or_default();
+        for Later { claim, plan, asked } in later {
+            let reply = match claim.wait() {
+                Waited::Value(Ok(reply)) => reply,
+                // The connection is lost, or too late: whoever waits is told so.
+                Waited::Value(Err(_)) | Waited::Overdue => continue,
+            };
+            if let Err(error) = check(&reply)
+                && !error.is_passed_over()
+            {
+                if let Some(which) = stale(&error, &reply) {
+                    self.link.forget(&plan, which);
+                }
+                self.link.with_block(|block, _| block.fail_later(error, asked));
+            }
+        }
+    }
+
+    /// Waits for the answers to what was sent along; its first error, if there is one. Asks for the number of the transaction in the
+    /// same round trip, if that is wanted.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let Some((true, number)) =
+            self.link.with_block(|block, _| (block.count_later() > 0, block.lacks_number()))
+        else {
+            return Ok(());
+        };
+        let deadline = Deadline::after(self.timeout);
+        let reply = if number {
+            let exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
+            self.ask(exchange, deadline, |encoder| {
+                encoder.command(ASK_NUMBER)?;
+                encoder.sync();
+                Ok(())
+            })
+        } else {
+            self.sync(deadline)
+        };
+        let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
+        self.link
+            .with_block(|block, status| match block.failure() {
+                Some(failure) if status != Status::Transaction => Err(failure.duplicate()),
+                _ => {
+                    if number {
+                        block.learn_number(&reply.bytes);
+                    }
+                    Ok(())
+                }
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    /// Whether a transaction block is under way.
+    pub(crate) fn is_in_block(&self) -> bool {
+        self.link.is_in_block()
+    }
+
+    /// Whether something was sent along whose answer nobody has looked at.
+    pub(crate) fn has_later(&self) -> bool {
+        self.link.with_block(|block, _| block.count_later() > 0) == Some(true)
+    }
+
+    /// Commits in one round trip with what was sent along before: the tag of the answer.
+    pub(crate) fn commit_with_later(&self) -> Result<String> {
+        let exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
+        let reply = self.ask(exchange, Deadline::after(self.timeout), |encoder| {
+            encoder.command("COMMIT")?;
+            encoder.sync();
+            Ok(())
+        });
+        let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
+        check(&reply)?;
+        let tag = Messages::new(&reply.bytes).find(|(tag, _)| *tag == b'C');
+        Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
+    }
+
     /// In a transaction block: it must be there, or what comes next would run without it. BEGIN goes with the first request, which
     /// may have failed before BEGIN was executed, and may not be answered yet.
     pub(crate) fn stay_in_block(&self, deadline: Deadline) -> Result<()> {
-        let lost = || self.link.with_block(|block, status| block.has_begun() && status == Status::Idle);
+        // What was sent along is under the same Sync as what comes next: if it fails, that is passed over.
+        let lost = || {
+            self.link.with_block(|block, status| {
+                block.has_begun() && block.count_later() == 0 && status == Status::Idle
+            })
+        };
         if lost() != Some(true) {
             return Ok(());
         }
@@ -347,10 +438,12 @@ impl Connection {
                 _ if status == Status::Idle && block.has_begun() => block.fail(&error),
                 _ => {}
             }
-            within
+            (within, block.failure().map(Error::duplicate))
         });
         match noted {
-            Some(within) => error.in_transaction(within),
+            // Something that was sent along before is to blame.
+            Some((_, Some(first))) if error.is_passed_over() => first,
+            Some((within, _)) => error.in_transaction(within),
             None => error,
         }
     }
@@ -397,8 +490,7 @@ pub(crate) fn check(reply: &Reply) -> Result<()> {
             let message = "COPY from or to the client cannot be run as a query: its data went nowhere";
             Err(Error::usage(message).with_outcome(outcome))
         }
-        End::Skipped => Err(Error::usage("the statement was passed over after an earlier error")
-            .with_outcome(Outcome::RolledBack)),
+        End::Skipped => Err(Error::passed_over()),
     }
 }
 

@@ -127,14 +127,16 @@ impl Attempt<'_> {
                 Outcome::RolledBack,
             ));
         }
-        let text = match self.look(Block::take_undo).flatten() {
-            Some(undo) => format!("{undo}; COMMIT"),
-            None => "COMMIT".to_owned(),
-        };
-        let error = match self.connection.simple(&text, Deadline::NEVER) {
+        let error = match self.ask_for_commit() {
             Ok(tag) if tag == "COMMIT" => return Ok(()),
             // PostgreSQL's answer to COMMIT in a failed transaction (manual, COMMIT): no error, another tag.
             Ok(_) => return Err(self.swallowed()),
+            // What was sent along has failed, and COMMIT was passed over.
+            Err(error) if error.is_passed_over() || self.look(|b| b.failure().is_some()) == Some(true) => {
+                let failure = self.look(|block| block.failure().map(Error::duplicate)).flatten();
+                self.roll_back();
+                return Err(failure.unwrap_or(error));
+            }
             Err(error) => error,
         };
         let outcome = match error.sqlstate() {
@@ -149,6 +151,21 @@ impl Attempt<'_> {
             }
             Outcome::NotSent => Err(lost_before(error)),
             Outcome::Done | Outcome::Unknown => self.resolve(error),
+        }
+    }
+
+    /// Sends COMMIT; the tag of its answer.
+    fn ask_for_commit(&self) -> Result<String> {
+        let connection = self.connection;
+        let undo = self.look(Block::take_undo).flatten();
+        // Its number has to be known before COMMIT is sent.
+        if undo.is_some() || self.look(|block| block.lacks_number()) == Some(true) {
+            connection.flush()?;
+        }
+        match undo {
+            Some(undo) => connection.simple(&format!("{undo}; COMMIT"), Deadline::NEVER),
+            None if connection.has_later() => connection.commit_with_later(),
+            None => connection.simple("COMMIT", Deadline::NEVER),
         }
     }
 
@@ -184,6 +201,10 @@ impl Attempt<'_> {
             return Ok(());
         }
         self.refuse_ended()?;
+        if let Err(error) = self.connection.flush() {
+            self.roll_back();
+            return Err(error);
+        }
         let mut text = self.look(Block::take_undo).flatten().unwrap_or_default();
         if !text.is_empty() {
             text += "; ";
@@ -293,6 +314,10 @@ impl<'c> Savepoint<'c> {
 
     /// The function returned `Ok`.
     pub(super) fn keep(self) -> Result<()> {
+        if let Err(error) = self.connection.flush() {
+            self.undo();
+            return Err(error);
+        }
         // What nobody waited for may have failed.
         self.connection.settle(Deadline::after(self.connection.timeout()))?;
         let failed = self.connection.has_failed();
