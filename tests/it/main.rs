@@ -8,6 +8,7 @@ mod catalogue;
 mod changes;
 mod check;
 mod closing;
+mod confirmations;
 mod declared;
 mod errands;
 mod framing;

@@ -73,3 +73,18 @@ fn attempts(test: &TestPool, options: &TxOptions, sql: &str) -> (usize, Result<i
     });
     (calls.count(), result)
 }
+
+/// A lock of the server's that is held until this is dropped.
+struct Lock {
+    _holder: Client,
+    /// The statement that waits for it.
+    wait: String,
+}
+
+impl Lock {
+    fn take(key: u32) -> Lock {
+        let mut holder = client();
+        holder.query(&format!("SELECT pg_advisory_lock({key})")).expect("nobody else has it");
+        Lock { _holder: holder, wait: format!("SELECT pg_advisory_xact_lock({key})") }
+    }
+}

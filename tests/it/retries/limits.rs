@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use maypole::{Database, Error, Outcome, Phase, Result, Tx, TxOptions};
 
-use super::{Calls, SLACK, STUBBORN, attempts, count, failing, run};
+use super::{Calls, Lock, SLACK, STUBBORN, attempts, count, failing, run};
 use crate::support::chaos::cancel;
 use crate::support::eventually::eventually;
 use crate::support::flag::Flag;
@@ -67,15 +67,17 @@ fn a_deadline_ends_a_statement_under_way() {
     let test = TestPool::new(1);
     let calls = Calls::default();
     let options = TxOptions::new().name("limited").retries(3).deadline(Duration::from_millis(100));
+    let lock = Lock::take(4_001);
     let start = Instant::now();
     let result = test.db.transaction_with(&options, |q| {
         calls.call();
-        q.query("SELECT 1 FROM pg_sleep(20)", ()).value::<i32>()
+        q.query(&lock.wait, ()).run()
     });
     let error: Error = result.expect_err("too slow");
     assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     assert_eq!((error.phase(), calls.count()), (Some(Phase::Transaction), 1), "{error:?}");
     assert_ne!(error.outcome(), Outcome::Done, "{error:?}");
+    drop(lock);
     test.finish();
 }
 
@@ -168,6 +170,8 @@ fn a_cancel_in_the_body_goes_through_and_is_not_retried() {
     let test = TestPool::new(1);
     let (calls, hooks) = (Calls::default(), Calls::default());
     let (db, called, hooked) = (Database::from(test.pool.clone()), calls.clone(), hooks.clone());
+    let lock = Lock::take(4_002);
+    let wait = lock.wait.clone();
     let victim = maypole::spawn(move || {
         db.transaction_with(&STUBBORN, |q| -> Result<()> {
             called.call();
@@ -175,15 +179,15 @@ fn a_cancel_in_the_body_goes_through_and_is_not_retried() {
             q.after_commit(move || _ = one.call());
             q.after_rollback(move || _ = other.call());
             q.query("INSERT INTO cancelled_in_body VALUES (1)", ()).run()?;
-            q.query("SELECT pg_sleep(60)", ()).run().map(drop)
+            q.query(&wait, ()).run().map(drop)
         })
     });
-    eventually("it sleeps on the server", || {
-        test.sessions("AND state = 'active' AND query LIKE '%pg_sleep%'") == 1
-    });
+    eventually("it waits on the server", || test.sessions("AND wait_event = 'advisory'") == 1);
     cancel(&victim);
     let panic = victim.join().map(drop).expect_err("cancelled");
     assert!(panic.downcast_ref::<String>().is_none() && panic.downcast_ref::<&str>().is_none());
+    drop(lock);
+    test.ledger();
     assert_eq!((calls.count(), hooks.count(), count("cancelled_in_body")), (1, 0, 0));
     test.finish();
 }
