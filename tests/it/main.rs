@@ -24,6 +24,7 @@ mod parameters;
 mod query_limits;
 mod retries;
 mod rows;
+mod savepoints;
 mod sizes;
 mod slow_peers;
 mod start_up;
