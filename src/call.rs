@@ -1,4 +1,4 @@
-//! A query about to run: where, what, for how long. Uses: connection, deadline, declared, error, from_row, pool, rows, source.
+//! A query about to run: where, what, for how long. Uses: connection, deadline, declared, error, from_row, guard, pool, rows, source.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::deadline::Deadline;
 use crate::declared::Declared;
 use crate::error::{Error, Place, QueryContext, Result};
 use crate::from_row::{FromRow, FromValue};
+use crate::guard;
 use crate::pool::Pool;
 use crate::rows::{Holder, Rows};
 use crate::source::Source;
@@ -42,6 +43,8 @@ pub(crate) struct Call<'q> {
     pub(crate) timeout: Option<Option<Duration>>,
     /// How many rows a stream asks for at a time, if somebody has said.
     pub(crate) chunk: Option<u32>,
+    /// Somebody has said where it is to run: it may be outside of the transaction under way.
+    pub(crate) outside: bool,
 }
 
 /// The query itself.
@@ -53,7 +56,7 @@ pub(crate) struct Ask<'a> {
 
 impl<'q> Call<'q> {
     pub(crate) fn new(runner: Runner<'q>) -> Call<'q> {
-        Call { runner, timeout: None, chunk: None }
+        Call { runner, timeout: None, chunk: None, outside: false }
     }
 
     /// Runs it and reads the rows of the answer.
@@ -72,7 +75,7 @@ impl<'q> Call<'q> {
             Some(plan) => read(&answer, plan),
             None => Err(Error::usage("the result was not looked at")),
         };
-        answer.and_then(read).map_err(|error| explain(error, ask))
+        answer.and_then(read).map_err(|error| self.explain(error, ask))
     }
 
     /// Runs it and reads the values of the answer.
@@ -85,13 +88,13 @@ impl<'q> Call<'q> {
             returns_rows(statement)?;
             T::check(&statement.columns)
         });
-        answer.and_then(|answer| read(&answer)).map_err(|error| explain(error, ask))
+        answer.and_then(|answer| read(&answer)).map_err(|error| self.explain(error, ask))
     }
 
     /// Runs it; how many rows it touched.
     pub(crate) fn run(self, ask: &Ask<'_>) -> Result<u64> {
         let answer = self.answer(ask, &mut |statement| returns_nothing(statement, ask.request.source));
-        answer.map(|answer| answer.affected()).map_err(|error| explain(error, ask))
+        answer.map(|answer| answer.affected()).map_err(|error| self.explain(error, ask))
     }
 
     /// Runs it and streams the rows.
@@ -99,13 +102,37 @@ impl<'q> Call<'q> {
         let rows = self
             .hold(ask)
             .and_then(|holder| Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)()));
-        rows.unwrap_or_else(|error| Rows::failed(explain(error, ask)))
+        rows.unwrap_or_else(|error| Rows::failed(self.explain(error, ask)))
+    }
+
+    #[cold]
+    fn explain(self, error: Error, ask: &Ask<'_>) -> Error {
+        let error = explain(error, ask);
+        match self.runner {
+            Runner::Connection(connection) => connection.note(error),
+            Runner::Lender(_) => error,
+        }
+    }
+
+    /// The pool, unless the caller is inside of a transaction on it and may not know.
+    fn lent_by<'l>(self, lender: &'l dyn Lender, ask: &Ask<'_>) -> Result<&'l Pool> {
+        let pool = lender.pool()?;
+        if self.outside {
+            return Ok(pool);
+        }
+        match guard::inside(pool.name()) {
+            None => Ok(pool),
+            Some(transaction) => {
+                let write = if ask.request.source.declared().is_some() { ".on(q)" } else { "q.query(…)" };
+                Err(outside(transaction, &format!("{write}, or .outside() if you mean it")))
+            }
+        }
     }
 
     fn hold(self, ask: &Ask<'_>) -> Result<Holder<'q>> {
         match self.runner {
             Runner::Lender(lender) => {
-                let pool = lender.pool()?;
+                let pool = self.lent_by(lender, ask)?;
                 pool.admit(ask.request)?;
                 Ok(Holder::Lease(pool.connection()?))
             }
@@ -117,7 +144,7 @@ impl<'q> Call<'q> {
         match self.runner {
             // The connection is free for the next before anything is decoded.
             Runner::Lender(lender) => {
-                let pool = lender.pool()?;
+                let pool = self.lent_by(lender, ask)?;
                 pool.run(ask.request, self.timeout.unwrap_or(pool.query_timeout()), fit)
             }
             Runner::Connection(connection) => {
@@ -127,6 +154,16 @@ impl<'q> Call<'q> {
             }
         }
     }
+}
+
+/// The caller is inside of a transaction, and asks beside it.
+#[cold]
+pub(crate) fn outside(transaction: Option<&'static str>, write: &str) -> Error {
+    let transaction = match transaction {
+        Some(name) => name.to_owned(),
+        None => "that is under way".to_owned(),
+    };
+    Error::outside(format!("ran outside the transaction {transaction}; write {write}"))
 }
 
 /// For terminals that read rows.
@@ -152,8 +189,7 @@ fn returns_nothing(statement: &Statement, source: Source<'_>) -> Result<()> {
     )))
 }
 
-#[cold]
-pub(crate) fn explain(error: Error, ask: &Ask<'_>) -> Error {
+fn explain(error: Error, ask: &Ask<'_>) -> Error {
     let mut context = (ask.context)();
     context.help = context.help.or_else(|| help(&error, ask.request.source));
     error.in_query(&context)

@@ -1,4 +1,4 @@
-//! A database by the name of its setting. Uses: application, call, connection, declared, error, params, pool, query, script, sql, transaction.
+//! A database by the name of its setting. Uses: application, call, connection, declared, error, guard, params, pool, query, script, sql, transaction.
 
 use std::fmt;
 use std::panic::Location;
@@ -6,15 +6,16 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use crate::application::{self, Source};
-use crate::call::{Lender, Runner};
+use crate::call::{Lender, Runner, outside};
 use crate::declared::Declared;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::guard;
 use crate::params::Params;
-use crate::pool::{Pool, PoolBuilder};
+use crate::pool::{Lease, Pool, PoolBuilder};
 use crate::query::{Query, executors};
 use crate::script::Script;
 use crate::sql::Sql;
-use crate::transaction::Tx;
+use crate::transaction::{End, Place, Tx, TxOptions, once, run};
 
 /// A database, known by the name of a setting in `app.toml`. Opens nothing until it is first used.
 ///
@@ -102,7 +103,7 @@ impl Database {
     #[track_caller]
     pub fn script(&self, text: &str) -> Result<()> {
         let script = Script::here(text, Location::caller());
-        script.run(&*self.pool()?.connection()?)
+        script.run(&*self.lease_for_script()?)
     }
 
     /// Runs the statements in a file, as [`script`](Database::script) does; an error shows the file's own line and column.
@@ -120,7 +121,7 @@ impl Database {
     /// If the file can't be read, and as for `script`.
     pub fn script_file(&self, path: impl AsRef<Path>) -> Result<()> {
         let script = Script::read(path.as_ref())?;
-        script.run(&*self.pool()?.connection()?)
+        script.run(&*self.lease_for_script()?)
     }
 
     /// Runs a function inside a transaction on a connection that is lent for it: COMMIT if it returns `Ok`, else ROLLBACK.
@@ -139,58 +140,84 @@ impl Database {
     /// # }
     /// ```
     pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
-        self.pool()?.connection()?.transaction(function)
+        run(Place::Pool(self.pool()?), &TxOptions::new(), End::Commit, &mut once(function))
     }
-}
 
-impl Database {
-    /// SKELETON
-    pub fn transaction_with<R, E: From<crate::Error> + 'static>(
+    /// Runs a function inside a transaction with options: isolation, retries, a deadline. The function's errors may be of
+    /// any type that has room for ours.
+    ///
+    /// ```
+    /// # use maypole::{Database, Isolation, TxOptions};
+    /// #[derive(Debug)]
+    /// enum Refused {
+    ///     TooPoor,
+    ///     Failed(maypole::Error),
+    /// }
+    ///
+    /// impl From<maypole::Error> for Refused {
+    ///     fn from(error: maypole::Error) -> Refused {
+    ///         Refused::Failed(error)
+    ///     }
+    /// }
+    ///
+    /// # fn pay(db: &Database) -> Result<(), Refused> {
+    /// let options = TxOptions::new().isolation(Isolation::Serializable).retries(3);
+    /// db.transaction_with(&options, |q| {
+    ///     let balance: i64 = q.query("SELECT balance FROM accounts WHERE id = $1", (1,)).value()?;
+    ///     if balance < 10 {
+    ///         return Err(Refused::TooPoor);
+    ///     }
+    ///     q.query("UPDATE accounts SET balance = balance - 10 WHERE id = $1", (1,)).run()?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::transaction_with`](crate::Connection::transaction_with). While an attempt waits for its turn
+    /// the connection is back in the pool.
+    pub fn transaction_with<R, E: From<Error> + 'static>(
         &self,
-        options: &crate::TxOptions,
+        options: &TxOptions,
         function: impl Fn(&Tx) -> Result<R, E>,
     ) -> Result<R, E> {
-        self.pool()?.connection()?.transaction_with(options, function)
+        run(Place::Pool(self.pool()?), options, End::Commit, &mut &function)
     }
 
-    /// SKELETON
+    /// Runs a function inside a transaction and rolls back whatever it did: for tests.
+    ///
+    /// Transaction functions are called with their `within`. Deferred constraints are looked at before the rollback, so what
+    /// would fail at COMMIT fails here. Nothing that was asked for with [`Tx::after_commit`] is called.
+    ///
+    /// ```
+    /// # fn try_it(db: &maypole::Database) -> maypole::Result<()> {
+    /// let count: i64 = db.rolled_back(|q| {
+    ///     q.query("DELETE FROM customers", ()).run()?;
+    ///     q.query("SELECT count(*) FROM customers", ()).value()
+    /// })?;
+    /// assert_eq!(count, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`transaction`](Database::transaction).
     pub fn rolled_back<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
-        self.transaction(function)
+        run(Place::Pool(self.pool()?), &TxOptions::new(), End::RollBack, &mut once(function))
     }
-}
 
-/// SKELETON
-pub fn transaction<R, E: From<crate::Error> + 'static>(
-    database: &Database,
-    options: &'static crate::TxOptions,
-    function: impl Fn(&Tx) -> Result<R, E>,
-) -> Result<R, E> {
-    database.transaction_with(options, function)
-}
-
-/// SKELETON
-pub fn transaction_once<R, E: From<crate::Error> + 'static>(
-    database: &Database,
-    _options: &'static crate::TxOptions,
-    function: impl FnOnce(&Tx) -> Result<R, E>,
-) -> Result<R, E> {
-    let mut kept = None;
-    let result = database.transaction(|q| {
-        function(q).map_err(|error| {
-            kept = Some(error);
-            crate::Error::usage("rolled back")
-        })
-    });
-    result.map_err(|error| kept.unwrap_or_else(|| error.into()))
-}
-
-/// SKELETON
-pub fn within<R, E: From<crate::Error> + 'static>(
-    q: &Tx,
-    options: &'static crate::TxOptions,
-    function: impl FnOnce(&Tx) -> Result<R, E>,
-) -> Result<R, E> {
-    q.savepoint_with(options, function)
+    /// A connection for a script; not beside a transaction under way.
+    fn lease_for_script(&self) -> Result<Lease> {
+        let pool = self.pool()?;
+        match guard::inside(pool.name()) {
+            None => pool.connection(),
+            Some(transaction) => {
+                Err(outside(transaction, "q.script(…), or borrow a connection with pool() if you mean it"))
+            }
+        }
+    }
 }
 
 executors! { Database: |this| Runner::Lender(this) }
@@ -202,6 +229,33 @@ pub fn query<'q, T, P: Params + 'q>(
     params: P,
 ) -> Query<'q, T> {
     Query::new(Runner::Lender(database), declared, Box::new(params))
+}
+
+/// What a function with `#[transaction]` and retries calls.
+pub fn transaction<R, E: From<Error> + 'static>(
+    database: &Database,
+    options: &TxOptions,
+    function: impl Fn(&Tx) -> Result<R, E>,
+) -> Result<R, E> {
+    database.transaction_with(options, function)
+}
+
+/// What one without retries calls.
+pub fn transaction_once<R, E: From<Error> + 'static>(
+    database: &Database,
+    options: &TxOptions,
+    function: impl FnOnce(&Tx) -> Result<R, E>,
+) -> Result<R, E> {
+    run(Place::Pool(database.pool()?), options, End::Commit, &mut once(function))
+}
+
+/// What its `within` calls.
+pub fn within<R, E: From<Error> + 'static>(
+    q: &Tx,
+    options: &TxOptions,
+    function: impl FnOnce(&Tx) -> Result<R, E>,
+) -> Result<R, E> {
+    q.savepoint_with(options, function)
 }
 
 impl Lender for Database {

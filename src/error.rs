@@ -39,7 +39,34 @@ struct Inner {
     kind: Kind,
     cause: Option<Cause>,
     query: Option<QueryContext>,
+    within: Option<Within>,
+    earlier: Vec<Error>,
     outcome: Outcome,
+}
+
+/// The transaction in which something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Within {
+    /// Told apart from all others.
+    pub(crate) id: u64,
+    pub(crate) name: Option<&'static str>,
+    /// Which attempt it was, from 1.
+    pub(crate) attempt: u32,
+    /// How many there could be.
+    pub(crate) of: u32,
+}
+
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            Some(name) => write!(f, "transaction {name}")?,
+            None => f.write_str("a transaction")?,
+        }
+        if self.of > 1 {
+            write!(f, ", attempt {} of {}", self.attempt, self.of)?;
+        }
+        Ok(())
+    }
 }
 
 /// The private list of causes.
@@ -73,6 +100,8 @@ pub(crate) enum Kind {
     Pool(String),
     /// COMMIT did not commit.
     Commit(String),
+    /// It would run outside of the transaction under way.
+    Outside(String),
     /// An error of the user's own, carried through a transaction.
     User,
 }
@@ -130,7 +159,7 @@ pub enum Outcome {
 
 impl Error {
     pub(crate) fn new(kind: Kind, outcome: Outcome) -> Error {
-        Error(Box::new(Inner { kind, cause: None, query: None, outcome }))
+        Error(Box::new(Inner { kind, cause: None, query: None, within: None, earlier: Vec::new(), outcome }))
     }
 
     /// Wrong connection string or setting: says what would be right, never quotes the text.
@@ -199,6 +228,11 @@ impl Error {
         Error::new(Kind::Commit(message.into()), outcome)
     }
 
+    /// What ran outside of the transaction under way, and what to write.
+    pub(crate) fn outside(message: impl Into<String>) -> Error {
+        Error::new(Kind::Outside(message.into()), Outcome::NotSent)
+    }
+
     /// Carries an error of your own out of a transaction or out of `each`; [`source`](StdError::source) gives it back.
     ///
     /// Of its effects the library knows nothing ([`Outcome::Unknown`]) until a transaction has rolled back because of it.
@@ -237,9 +271,33 @@ impl Error {
         self.inside("row ", &format!("{number}: "))
     }
 
-    /// Tells that the transaction was rolled back in which the program's own error came up.
-    pub(crate) fn rolled_back(self) -> Error {
-        if matches!(self.0.kind, Kind::User) { self.with_outcome(Outcome::RolledBack) } else { self }
+    /// Tells in which transaction it failed, unless that is known already.
+    pub(crate) fn in_transaction(mut self, within: Within) -> Error {
+        self.0.within.get_or_insert(within);
+        self
+    }
+
+    /// Tells that this transaction was rolled back, if the error came up in it. A program's own may have come up anywhere,
+    /// but it is why.
+    pub(crate) fn rolled_back(&mut self, within: Within) {
+        let own = matches!(self.0.kind, Kind::User);
+        if !own && self.0.within.is_none_or(|other| other.id != within.id) {
+            return;
+        }
+        if matches!(self.0.outcome, Outcome::Unknown | Outcome::Done) {
+            self.0.outcome = Outcome::RolledBack;
+        }
+        self.0.within.get_or_insert(within);
+    }
+
+    /// Adds the failures of the attempts before, oldest first.
+    pub(crate) fn follows(&mut self, earlier: Vec<Error>) {
+        self.0.earlier = earlier;
+    }
+
+    /// Which query failed.
+    pub(crate) fn query(&self) -> Option<&QueryContext> {
+        self.0.query.as_ref()
     }
 
     /// Tells how long the limit was that passed, unless that is known already.
@@ -279,13 +337,21 @@ impl Error {
             Kind::Usage(m) => Kind::Usage(m.clone()),
             Kind::Pool(m) => Kind::Pool(m.clone()),
             Kind::Commit(m) => Kind::Commit(m.clone()),
+            Kind::Outside(m) => Kind::Outside(m.clone()),
             Kind::User => Kind::User,
         };
         let cause = self.0.cause.as_ref().map(|cause| match cause.downcast_ref::<Error>() {
             Some(error) => Cause::from(error.duplicate()),
             None => Cause::from(cause.to_string()),
         });
-        Error(Box::new(Inner { kind, cause, query: self.0.query.clone(), outcome: self.0.outcome }))
+        Error(Box::new(Inner {
+            kind,
+            cause,
+            query: self.0.query.clone(),
+            within: self.0.within,
+            earlier: self.0.earlier.iter().map(Error::duplicate).collect(),
+            outcome: self.0.outcome,
+        }))
     }
 
     /// The error that the server reported, here or further down the chain of causes.
@@ -380,14 +446,14 @@ impl Error {
         self.0.query.as_ref().map(|query| &*query.sql)
     }
 
-    /// SKELETON
-    pub fn earlier(&self) -> &[Error] {
-        &[]
+    /// The name of the transaction function in which it failed.
+    pub fn transaction_name(&self) -> Option<&'static str> {
+        self.0.within.and_then(|within| within.name)
     }
 
-    /// SKELETON
-    pub fn transaction_name(&self) -> Option<&'static str> {
-        None
+    /// Why the attempts before this one failed, oldest first, if a transaction was retried.
+    pub fn earlier(&self) -> &[Error] {
+        &self.0.earlier
     }
 
     /// Gives back an error that was put in with [`Error::user`], if it is of this type.
@@ -408,7 +474,9 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(query) = &self.0.query {
+        if let Some(query) = &self.0.query
+            && !matches!(self.0.kind, Kind::Outside(_))
+        {
             match query.name {
                 Some(name) => write!(f, "query {name} failed: ")?,
                 None => f.write_str("query failed: ")?,
@@ -424,6 +492,10 @@ impl fmt::Display for Error {
             | Kind::Usage(m)
             | Kind::Pool(m)
             | Kind::Commit(m) => f.write_str(m)?,
+            Kind::Outside(m) => match self.query_name() {
+                Some(name) => write!(f, "{name} {m}")?,
+                None => write!(f, "a query {m}")?,
+            },
             Kind::Protocol(m) => write!(f, "the server broke the protocol: {m}; the connection is closed")?,
             Kind::Database(e) => write!(f, "{e}")?,
             Kind::Timeout(t) => {
@@ -453,6 +525,11 @@ impl fmt::Display for Error {
         if let Some(help) = self.0.query.as_ref().and_then(|query| query.help.as_deref()) {
             write!(f, "\n   = help: {help}")?;
         }
+        if let Some(within) = self.0.within
+            && (within.name.is_some() || within.of > 1)
+        {
+            write!(f, "\n   = in {within}")?;
+        }
         Ok(())
     }
 }
@@ -465,6 +542,9 @@ impl fmt::Debug for Error {
         while let Some(cause) = source {
             write!(f, "\ncaused by: {cause}")?;
             source = cause.source();
+        }
+        for earlier in &self.0.earlier {
+            write!(f, "\nbefore that: {earlier:?}")?;
         }
         Ok(())
     }

@@ -32,6 +32,9 @@ impl Sink<u8> for Count {
             }
         }
     }
+    fn failed(&mut self, _: &u8, body: &[u8]) {
+        drop(black_box(decode::error_fields(body)));
+    }
     fn wanted(&self, token: &u8) -> bool {
         token % 5 != 0
     }

@@ -87,6 +87,7 @@ mod error;
 mod from_row;
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
+mod guard;
 mod json;
 mod keeper;
 mod net;
@@ -97,6 +98,7 @@ mod pool;
 mod promise;
 mod protocol;
 mod query;
+mod random;
 mod registry;
 mod render;
 mod row;

@@ -109,11 +109,16 @@ impl<'q, T> Query<'q, T> {
     /// ```
     pub fn on<E: Executor + ?Sized>(mut self, executor: &'q E) -> Query<'q, T> {
         self.call.runner = executor.runner();
+        self.call.outside = true;
         self
     }
 
-    /// SKELETON
-    pub fn outside(self) -> Query<'q, T> {
+    /// Runs it outside of the transaction under way, on a connection of its own.
+    ///
+    /// Without this, or [`on`](Query::on), a query of the same database that is called inside a transaction function is an
+    /// error: it is more likely that `.on(q)` was forgotten.
+    pub fn outside(mut self) -> Query<'q, T> {
+        self.call.outside = true;
         self
     }
 

@@ -98,6 +98,7 @@ impl<T: FromRow> Iterator for Rows<'_, T> {
                 }
                 Err(error) => {
                     let error = error.limited_to(open.timeout).in_query(&open.context);
+                    let error = open.holder.connection().note(error);
                     self.0 = State::Over;
                     Some(Err(error))
                 }
@@ -121,7 +122,11 @@ impl<T: FromRow> Open<'_, T> {
 
 impl<T: FromRow> Drop for Open<'_, T> {
     fn drop(&mut self) {
-        self.cursor.close(self.holder.connection());
+        let connection = self.holder.connection();
+        if self.cursor.is_under_way() {
+            connection.give_up(&self.context);
+        }
+        self.cursor.close(connection);
     }
 }
 

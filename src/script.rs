@@ -33,14 +33,14 @@ impl<'a> Script<'a> {
     }
 
     pub(crate) fn run(&self, connection: &Connection) -> Result<()> {
-        connection.simple(&self.text).map(drop).map_err(|error| {
-            error.in_query(&QueryContext {
+        connection.run_script(&self.text).map_err(|(error, ahead)| {
+            connection.note(error.in_query(&QueryContext {
                 sql: (*self.text).into(),
                 name: None,
                 place: Some(self.place.clone()),
-                edits: Cow::Borrowed(&[]),
+                edits: Cow::Owned(vec![(ahead, 0)]),
                 help: None,
-            })
+            }))
         })
     }
 }

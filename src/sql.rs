@@ -61,8 +61,12 @@ impl<'q, P: Params> Sql<'q, P> {
         Sql { call: Call::new(runner), text, params, location }
     }
 
-    /// SKELETON
-    pub fn outside(self) -> Sql<'q, P> {
+    /// Runs it outside of the transaction under way, on a connection of its own.
+    ///
+    /// Without this, a query of the same database that is made inside a transaction function is an error: it is more
+    /// likely that the database was named instead of `q`.
+    pub fn outside(mut self) -> Sql<'q, P> {
+        self.call.outside = true;
         self
     }
 

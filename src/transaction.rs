@@ -1,30 +1,62 @@
-//! All or nothing: a function whose statements take effect together. Uses: call, connection, deadline, error, params, query, script, sql.
+//! All or nothing: a function whose statements take effect together.
+//! Uses: attempt, call, connection, deadline, error, guard, keeper, options, params, pool, query, retry, script, sql.
 
+mod attempt;
+mod fate;
 mod options;
+mod retry;
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::call::Runner;
-use crate::connection::Connection;
+use crate::connection::{Connection, MOST_SAVEPOINTS, Terms};
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Error, Outcome, Phase, Result};
+use crate::guard;
+use crate::keeper;
 use crate::params::Params;
+use crate::pool::Pool;
 use crate::query::executors;
 use crate::script::Script;
 use crate::sql::Sql;
 
+use attempt::{Attempt, Ended};
 pub use options::{Isolation, TxOptions};
+use retry::{Retries, jitter};
 
 /// A transaction under way: what a transaction function queries with.
 ///
 /// It ends with the function that was given it: committed if that returns `Ok`, else rolled back.
+///
+/// BEGIN goes to the server with the first statement, in the same round trip; a transaction in which nothing is asked costs
+/// none. The same is true of savepoints.
 pub struct Tx {
     connection: Connection,
+    /// How many savepoints it is inside of.
+    level: u32,
+    isolation: Option<Isolation>,
+    hooks: RefCell<Hooks>,
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// What is to be called when the transaction is over.
+#[derive(Default)]
+struct Hooks {
+    commit: Vec<Hook>,
+    rollback: Vec<Hook>,
 }
 
 impl Tx {
+    fn new(connection: Connection, level: u32, isolation: Option<Isolation>) -> Tx {
+        Tx { connection, level, isolation, hooks: RefCell::default() }
+    }
+
     /// A query inside the transaction. Nothing happens until a terminal runs it.
     #[track_caller]
     pub fn query<'q, P: Params>(&'q self, sql: &'q str, params: P) -> Sql<'q, P> {
@@ -41,26 +73,6 @@ impl Tx {
         Script::here(text, Location::caller()).run(&self.connection)
     }
 
-    /// SKELETON
-    pub fn savepoint<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
-        self.savepoint_with(&TxOptions::new(), function)
-    }
-
-    /// SKELETON
-    pub fn savepoint_with<R, E: From<Error> + 'static>(
-        &self,
-        _options: &TxOptions,
-        function: impl FnOnce(&Tx) -> Result<R, E>,
-    ) -> Result<R, E> {
-        function(self)
-    }
-
-    /// SKELETON
-    pub fn after_commit(&self, _function: impl FnOnce() + Send + 'static) {}
-
-    /// SKELETON
-    pub fn after_rollback(&self, _function: impl FnOnce() + Send + 'static) {}
-
     /// Runs the statements in a file inside the transaction; an error shows the file's own line and column.
     ///
     /// # Errors
@@ -68,6 +80,112 @@ impl Tx {
     /// If the file can't be read, and as for [`script`](Tx::script).
     pub fn script_file(&self, path: impl AsRef<Path>) -> Result<()> {
         Script::read(path.as_ref())?.run(&self.connection)
+    }
+
+    /// Runs a function in a savepoint: if it returns an error, what it did is undone and the transaction goes on.
+    ///
+    /// The savepoint is set with the function's first statement, in the same round trip, and released with whatever comes
+    /// next. Only undoing costs a round trip of its own.
+    ///
+    /// ```
+    /// # fn save(db: &maypole::Database) -> maypole::Result<()> {
+    /// db.transaction(|q| {
+    ///     q.query("INSERT INTO orders (id) VALUES ($1)", (7,)).run()?;
+    ///     let noted = q.savepoint(|q| q.query("INSERT INTO notes (id) VALUES ($1)", (7,)).run());
+    ///     if noted.is_err_and(|error| error.is_integrity_violation()) {
+    ///         q.query("UPDATE notes SET orders = orders + 1 WHERE id = $1", (7,)).run()?;
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The function's own; one if it returned `Ok` although one of its statements had failed, which undoes the savepoint
+    /// too; if 64 savepoints are open already.
+    ///
+    /// # Cancel
+    ///
+    /// A cancel rolls back the whole transaction. So does a panic, unless it is caught around the savepoint: then what
+    /// the function did is undone.
+    pub fn savepoint<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
+        self.savepoint_with(&TxOptions::new(), function)
+    }
+
+    /// The same for a function with options and errors of its own: what `within` of a transaction function does.
+    ///
+    /// Retries, `deferrable` and `confirm_commit` are for the whole transaction, and are left to it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`savepoint`](Tx::savepoint); if the function is `durable`, or wants a stricter isolation than the
+    /// transaction has. One that was not given any is taken for READ COMMITTED.
+    pub fn savepoint_with<R, E: From<Error> + 'static>(
+        &self,
+        options: &TxOptions,
+        function: impl FnOnce(&Tx) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.refuse_savepoint(options)?;
+        let savepoint = attempt::Savepoint::set(&self.connection, self.level + 1, options);
+        let tx = Tx::new(self.connection.sibling(), self.level + 1, self.isolation);
+        let result = function(&tx);
+        let Hooks { commit, rollback } = tx.hooks.into_inner();
+        self.hooks.borrow_mut().rollback.extend(rollback);
+        match result {
+            Ok(value) => {
+                savepoint.keep()?;
+                self.hooks.borrow_mut().commit.extend(commit);
+                Ok(value)
+            }
+            Err(mut error) => {
+                let within = savepoint.undo();
+                if let (Some(error), Some(within)) = (own(&mut error), within) {
+                    error.rolled_back(within);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn refuse_savepoint(&self, options: &TxOptions) -> Result<()> {
+        let name = options.name.unwrap_or("the function");
+        if options.durable {
+            return Err(Error::usage(format!(
+                "{name} is durable: within another transaction, which may roll back, it can't keep what it did; call it \
+                 outside"
+            )));
+        }
+        let has = self.isolation.unwrap_or(Isolation::ReadCommitted);
+        match options.isolation {
+            Some(wanted) if wanted > has => Err(Error::usage(format!(
+                "{name} wants the isolation level {}, and the transaction that it is to be a part of has {}: give that \
+                 transaction the stricter one",
+                wanted.words(),
+                has.words()
+            ))),
+            _ if self.level >= MOST_SAVEPOINTS => Err(Error::usage(format!(
+                "{MOST_SAVEPOINTS} savepoints are open, one within the other: that is too many"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls a function once the transaction is committed: for effects outside of the database, such as sending a mail.
+    ///
+    /// It is called when the connection is back in the pool, so it may query. It is not called if the transaction, or the
+    /// savepoint in which it was asked for, is rolled back, if nobody knows whether it was committed, if the function panics
+    /// or its coroutine is cancelled.
+    pub fn after_commit(&self, function: impl FnOnce() + Send + 'static) {
+        self.hooks.borrow_mut().commit.push(Box::new(function));
+    }
+
+    /// Calls a function once what was done so far is rolled back, and the transaction over; of a transaction that is
+    /// retried, after each attempt.
+    ///
+    /// It is not called if nobody knows whether it was, if the function panics or its coroutine is cancelled.
+    pub fn after_rollback(&self, function: impl FnOnce() + Send + 'static) {
+        self.hooks.borrow_mut().rollback.push(Box::new(function));
     }
 }
 
@@ -86,107 +204,161 @@ impl Connection {
     ///
     /// The function's own. Errors of BEGIN and COMMIT; [`Error::outcome`] tells whether a failed COMMIT rolled back
     /// or nobody knows, because the connection was lost while it was under way. A function that returns `Ok` although
-    /// one of its statements had failed gets an error too: PostgreSQL rolls such a transaction back.
+    /// one of its statements had failed gets an error too, with that failure as its cause: PostgreSQL rolls such a
+    /// transaction back.
     ///
     /// # Cancel
     ///
     /// A cancel or panic inside the function rolls back, without waiting.
     pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
-        self.settle(Deadline::after(self.timeout()))?;
-        if self.in_transaction() {
-            return Err(Error::usage("this connection is in a transaction already; they do not nest"));
-        }
-        let rollback = RollbackOnDrop { connection: self, armed: true };
-        // Whatever became of BEGIN, nothing inside the transaction was sent.
-        self.simple("BEGIN").map_err(|error| error.with_outcome(Outcome::NotSent))?;
-        match function(&Tx { connection: self.sibling() }) {
-            Ok(value) => {
-                rollback.disarm();
-                self.commit().map(|()| value)
-            }
-            Err(error) => {
-                rollback.disarm();
-                if let Err(failed) = self.roll_back() {
-                    log::warn!(target: "maypole::transaction", "ROLLBACK failed, the connection is closed: {failed}");
-                    self.link().kill(failed);
-                }
-                Err(error.rolled_back())
-            }
-        }
+        run(Place::Connection(self), &TxOptions::new(), End::Commit, &mut once(function))
     }
 
-    fn commit(&self) -> Result<()> {
-        match self.simple("COMMIT") {
-            Ok(tag) if tag == "COMMIT" => Ok(()),
-            // PostgreSQL's answer to COMMIT in a failed transaction (manual, COMMIT): no error, another tag.
-            Ok(_) => Err(Error::commit(
-                "the transaction was rolled back: one of its statements had failed, and its function returned Ok",
-                Outcome::RolledBack,
-            )),
-            Err(error) => Err(match error.outcome() {
-                Outcome::RolledBack => {
-                    Error::commit("COMMIT failed, the transaction was rolled back", Outcome::RolledBack)
-                }
-                Outcome::NotSent => Error::commit(
-                    "the connection was lost before COMMIT, the transaction was rolled back",
-                    Outcome::NotSent,
-                ),
-                Outcome::Done | Outcome::Unknown => Error::commit(
-                    "no answer to COMMIT came: the transaction may or may not have been committed",
-                    Outcome::Unknown,
-                ),
-            }
-            .caused_by(error)),
-        }
-    }
-
-    fn roll_back(&self) -> Result<()> {
-        if self.link().is_waiting() {
-            // The reply of a statement that was given up is still on its way: do not wait for it, nor behind it.
-            self.post_rollback();
-            return Ok(());
-        }
-        if self.link().death().is_some() || !self.in_transaction() {
-            return Ok(());
-        }
-        self.simple("ROLLBACK").map(|_| ())
-    }
-}
-
-/// Rolls back on a panic or a cancel: posts the ROLLBACK and does not wait.
-struct RollbackOnDrop<'c> {
-    connection: &'c Connection,
-    armed: bool,
-}
-
-impl RollbackOnDrop<'_> {
-    fn disarm(mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for RollbackOnDrop<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.connection.post_rollback();
-        }
-    }
-}
-
-impl Connection {
-    /// SKELETON
+    /// Runs a function inside a transaction with options: isolation, retries, a deadline. The function's errors may be of
+    /// any type that has room for ours.
+    ///
+    /// # Errors
+    ///
+    /// As for [`transaction`](Connection::transaction). If it was retried, the last error, with those before in
+    /// [`Error::earlier`] where the type is ours.
+    ///
+    /// # Cancel
+    ///
+    /// As for [`transaction`](Connection::transaction); between two attempts it takes effect at once.
     pub fn transaction_with<R, E: From<Error> + 'static>(
         &self,
-        _options: &TxOptions,
+        options: &TxOptions,
         function: impl Fn(&Tx) -> Result<R, E>,
     ) -> Result<R, E> {
-        let mut kept = None;
-        let result = self.transaction(|q| {
-            function(q).map_err(|error| {
-                kept = Some(error);
-                Error::usage("rolled back")
-            })
-        });
-        result.map_err(|error| kept.unwrap_or_else(|| error.into()))
+        run(Place::Connection(self), options, End::Commit, &mut &function)
+    }
+}
+
+/// Where a transaction runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// On a connection that is lent for each attempt.
+    Pool(&'a Pool),
+    Connection(&'a Connection),
+}
+
+/// What becomes of it if all goes well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    RollBack,
+}
+
+/// A function that can be called once, where one that is called again and again is taken.
+pub(crate) fn once<R, E: From<Error>>(
+    function: impl FnOnce(&Tx) -> Result<R, E>,
+) -> impl FnMut(&Tx) -> Result<R, E> {
+    let mut function = Some(function);
+    move |q| match function.take() {
+        Some(function) => function(q),
+        None => Err(Error::usage("a function that can be called only once can't be retried").into()),
+    }
+}
+
+/// The error as ours, if it is.
+fn own<E: 'static>(error: &mut E) -> Option<&mut Error> {
+    (error as &mut dyn Any).downcast_mut::<Error>()
+}
+
+/// Runs a transaction, again and again if that is wanted and helps.
+pub(crate) fn run<R, E: From<Error> + 'static>(
+    place: Place<'_>,
+    options: &TxOptions,
+    end: End,
+    function: &mut dyn FnMut(&Tx) -> Result<R, E>,
+) -> Result<R, E> {
+    place.refuse_inside(options)?;
+    let deadline = Deadline::after(options.deadline);
+    let mut retries = Retries::new(options.retries, options.retry_on);
+    let mut earlier = Vec::new();
+    loop {
+        let terms = Terms {
+            begin: options.begin(),
+            name: options.name,
+            attempt: retries.attempt(),
+            of: retries.attempts(),
+            deadline,
+            limit: options.deadline,
+            numbered: options.confirm_commit && !options.read_only,
+        };
+        let ended = match place {
+            // The lease is gone before anything is called that may want one.
+            Place::Pool(pool) => match pool.connection_within(shorter(pool.acquire_timeout(), deadline)) {
+                Ok(lease) => Attempt { connection: &lease, options, end, deadline }.make(terms, function),
+                Err(error) => Ended::unmade(error.into()),
+            },
+            Place::Connection(connection) => {
+                Attempt { connection, options, end, deadline }.make(terms, function)
+            }
+        };
+        let (mut error, failure) = match ended {
+            Ended::Done(value, hooks) => {
+                hooks.into_iter().for_each(|hook| hook());
+                return Ok(value);
+            }
+            Ended::Failed(error, failure, hooks) => {
+                hooks.into_iter().for_each(|hook| hook());
+                (error, failure)
+            }
+        };
+        let again = retries.after(failure.as_ref().and_then(retry::Failure::of)).map(jitter);
+        let (Some(wait), Some(failure)) = (again, failure) else {
+            if let Some(error) = own(&mut error) {
+                error.follows(earlier);
+            }
+            return Err(error);
+        };
+        let next = Deadline::after(wait);
+        if deadline.min(next) == deadline && !deadline.is_never() {
+            return Err(too_late(options.deadline, failure, earlier).into());
+        }
+        log::debug!(
+            target: "maypole::transaction",
+            transaction = options.name.unwrap_or(""), attempt = retries.attempt() - 1, code = failure.sqlstate().unwrap_or("");
+            "a transaction is tried again in {wait:?}: {failure}"
+        );
+        earlier.push(failure);
+        keeper::pause(next);
+    }
+}
+
+fn too_late(limit: Option<Duration>, failure: Error, earlier: Vec<Error>) -> Error {
+    let detail = "no time is left for another attempt; it was rolled back";
+    let mut error = Error::timeout(Phase::Transaction, limit, detail, Outcome::RolledBack).caused_by(failure);
+    error.follows(earlier);
+    error
+}
+
+/// The shorter of a limit and what is left until the deadline.
+fn shorter(limit: Option<Duration>, deadline: Deadline) -> Option<Duration> {
+    match (limit, deadline.left(Instant::now())) {
+        (Some(limit), Some(left)) => Some(limit.min(left)),
+        (limit, left) => limit.or(left),
+    }
+}
+
+impl Place<'_> {
+    /// What it is called where transactions under way are marked.
+    fn refuse_inside(self, options: &TxOptions) -> Result<()> {
+        let Place::Pool(pool) = self else { return Ok(()) };
+        match guard::inside(pool.name()) {
+            Some(outer) if !options.outside => {
+                let outer = outer.map_or_else(|| "that is under way".to_owned(), str::to_owned);
+                let (what, write) = match options.name {
+                    Some(name) => (format!("the transaction {name}"), format!("{name}::within(q, …)")),
+                    None => ("a transaction".to_owned(), "q.savepoint(…)".to_owned()),
+                };
+                Err(Error::usage(format!(
+                    "{what} would run outside the transaction {outer}; write {write} to make it a part of that, or give it \
+                     TxOptions::outside() if you mean it"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::from_row::FromRow;
 use crate::promise::Claim;
 use crate::protocol::decode::Messages;
 use crate::protocol::encode;
-use crate::protocol::session::{Reply, Status};
+use crate::protocol::session::Reply;
 use crate::row::RowReader;
 
 /// How many rows the first chunk has if nobody says.
@@ -65,7 +65,7 @@ impl Cursor {
         let deadline = Deadline::after(limit);
         // Whether a transaction is open decides how the chunks are asked for.
         connection.settle(deadline)?;
-        let bare = rows != Some(0) && connection.link.status() == Status::Idle;
+        let bare = rows != Some(0) && !connection.in_transaction();
         let name = if rows == Some(0) { String::new() } else { connection.link.new_portal() };
         let fixed = rows.is_some();
         let rows = rows.map_or(FIRST, |rows| i32::try_from(rows).unwrap_or(i32::MAX));
@@ -151,6 +151,11 @@ impl Cursor {
         connection.streaming.set(false);
         let reply = connection.sync(Deadline::after(self.limit))?;
         check(&reply)
+    }
+
+    /// Whether a chunk is on its way that nobody has looked at.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.next.is_some()
     }
 
     /// Ends the portal without reading the rest; does not wait.

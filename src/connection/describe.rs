@@ -68,7 +68,7 @@ impl Connection {
 
     /// The rows of the statements in a text, as texts.
     pub(crate) fn text_rows(&self, text: &str) -> Result<Vec<Vec<Option<String>>>> {
-        let reply = self.simple_reply(text)?;
+        let reply = self.simple_reply(text, Deadline::NEVER)?;
         check(&reply)?;
         self.rows_of(&reply)
     }
@@ -103,7 +103,7 @@ impl Connection {
              DEALLOCATE {NAME}; ROLLBACK"
         );
         let tidy = Tidy { connection: self, armed: true };
-        let reply = self.simple_reply(&script)?;
+        let reply = self.simple_reply(&script, Deadline::NEVER)?;
         let Err(error) = check(&reply) else {
             tidy.done();
             let plan = self.rows_of(&reply)?.into_iter().flatten().next().flatten();
@@ -113,7 +113,7 @@ impl Connection {
             .any(|(tag, body)| tag == b'C' && decode::command_tag(&reply.bytes[body]) == "PREPARE");
         // A syntax error is found before anything has begun.
         if self.link.status() != Status::Idle {
-            self.simple_reply(if prepared { TIDY } else { "ROLLBACK" })?;
+            self.simple_reply(if prepared { TIDY } else { "ROLLBACK" }, Deadline::NEVER)?;
         }
         tidy.done();
         Ok(if prepared { Planned::Refused(error) } else { Planned::Untold })

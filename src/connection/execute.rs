@@ -109,6 +109,7 @@ impl Connection {
     pub(crate) fn run(&self, request: Request<'_>, deadline: Deadline, fit: Fit<'_>) -> Result<Answer> {
         self.refuse_while_streaming()?;
         let (statement, reply) = self.bind_and_execute(request, Portal::WHOLE, deadline, fit)?;
+        self.refuse_ended(&reply, request.source.text(), None)?;
         Ok(Answer::new(self.link.clone(), statement, reply.bytes))
     }
 
@@ -187,7 +188,7 @@ impl Connection {
         let bytes = self.encode(request, plan, &statement, portal).map_err(|error| {
             if plan.takes_types_of_a_schema() { misfit(error) } else { Failure::Final(error) }
         })?;
-        let (known, reply) = self.send(plan, bytes, portal, deadline)?;
+        let (known, reply) = self.send(plan, bytes, portal, !request.is_select(), deadline)?;
         let own = match known {
             Known::AsPlanned => None,
             Known::Otherwise(own) => Some(own),
@@ -232,7 +233,7 @@ impl Connection {
         let plans = &self.link.knowledge.plans;
         let asked = Orphan::new(&self.link, plans.provisional(request.source));
         let bytes = self.encode(request, &asked.plan, &asked.plan.statement, portal)?;
-        let (_, reply) = self.send(&asked.plan, bytes, portal, deadline)?;
+        let (_, reply) = self.send(&asked.plan, bytes, portal, !request.is_select(), deadline)?;
         if self.link.introduced(&asked.plan, &reply) == Introduced::Refused {
             self.end_bare(portal);
             return Err(failure(&reply, Failure::Final));
@@ -296,7 +297,7 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<Option<Arc<Statement>>, Failure> {
         let open = plan.open(source);
-        let (_, claim) = self.link.submit_for(&open, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
+        let (_, claim) = self.link.submit_for(&open, encode::SYNC_BYTES, &[Step::Sync], false, deadline)?;
         let reply = self.wait(claim)?;
         match self.link.introduced(plan, &reply) {
             Introduced::AsPlanned => Ok(None),
@@ -327,7 +328,7 @@ impl Connection {
     }
 
     pub(super) fn parse_and_describe(&self, asked: &Plan, deadline: Deadline) -> Result<Reply> {
-        let (_, claim) = self.link.submit_for(asked, encode::SYNC_BYTES, &[Step::Sync], deadline)?;
+        let (_, claim) = self.link.submit_for(asked, encode::SYNC_BYTES, &[Step::Sync], false, deadline)?;
         let reply = self.wait(claim)?;
         check(&reply)?;
         Ok(reply)
@@ -392,9 +393,10 @@ impl Connection {
         plan: &Plan,
         bytes: BytesMut,
         portal: Portal<'_>,
+        may_write: bool,
         deadline: Deadline,
     ) -> Result<(Known, Reply)> {
-        let sent = self.link.submit_for(plan, &bytes, portal.steps(), deadline);
+        let sent = self.link.submit_for(plan, &bytes, portal.steps(), may_write, deadline);
         self.keep_scratch(bytes);
         let (known, claim) = sent?;
         if portal.bare {

@@ -1,4 +1,4 @@
-//! How a session is told of a plan: in the exchange that uses it first. Uses: deadline, error, link, plan, promise, protocol, statement.
+//! How a session is told of a plan: in the exchange that uses it first. Uses: block, deadline, error, link, plan, promise, protocol, statement.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use smallvec::SmallVec;
 
 use super::Stale;
+use super::block::{ASK_NUMBER, Commands};
 use super::link::{Asker, Errand, Link, Ticket};
 use super::plan::Plan;
 use super::statement::Statement;
@@ -47,21 +48,22 @@ impl Link {
         sending: impl FnOnce(Known),
     ) -> Result<()> {
         let ticket = Ticket::of(Asker::Errand(errand), deadline);
-        self.introduce(plan, request, &encode::STATEMENT, sending, ticket)
+        self.introduce(plan, request, &encode::STATEMENT, false, sending, ticket)
     }
 
-    /// The same for a caller that waits itself.
+    /// The same for a caller that waits itself. `may_write` if that is not known to be otherwise.
     pub(super) fn submit_for(
         &self,
         plan: &Plan,
         request: &[u8],
         steps: &[Step],
+        may_write: bool,
         deadline: Deadline,
     ) -> Result<(Known, Claim<Result<Reply>>)> {
         let (slot, claim) = promise();
         let ticket = Ticket::of(Asker::Caller(slot), deadline);
         let mut known = Known::Not;
-        self.introduce(plan, request, steps, |what| known = what, ticket)?;
+        self.introduce(plan, request, steps, may_write, |what| known = what, ticket)?;
         Ok((known, claim))
     }
 
@@ -72,17 +74,18 @@ impl Link {
         plan: &Plan,
         request: &[u8],
         steps: &[Step],
+        may_write: bool,
         sending: impl FnOnce(Known),
         ticket: Ticket,
     ) -> Result<()> {
         let introduction = match self.with_statements(|statements| statements.greet(plan)) {
             Ok(None) => {
                 sending(Known::AsPlanned);
-                return self.post(request, Exchange::new(steps), ticket);
+                return self.post_in_block(request, Exchange::new(steps), may_write, ticket);
             }
             Ok(Some(own)) => {
                 sending(Known::Otherwise(own));
-                return self.post(request, Exchange::new(steps), ticket);
+                return self.post_in_block(request, Exchange::new(steps), may_write, ticket);
             }
             Err(introduction) => introduction,
         };
@@ -105,7 +108,37 @@ impl Link {
         all.extend([Step::Parse, Step::Describe]);
         all.extend_from_slice(steps);
         bytes.extend_from_slice(request);
-        self.post(&bytes, Exchange::new(&all), ticket)
+        self.post_in_block(&bytes, Exchange::new(&all), may_write, ticket)
+    }
+
+    /// Posts a request with the commands that the transaction block sends along.
+    fn post_in_block(
+        &self,
+        request: &[u8],
+        exchange: Exchange,
+        may_write: bool,
+        ticket: Ticket,
+    ) -> Result<()> {
+        let commands: Option<Result<(Commands, bool)>> =
+            self.with_block(|block, _| block.accompany(may_write));
+        let (before, behind) = commands.transpose()?.unwrap_or_default();
+        if before.is_empty() && !behind {
+            return self.post(request, exchange, ticket);
+        }
+        let mut bytes = BytesMut::with_capacity(request.len() + 256);
+        let mut encoder = Encoder::new(&mut bytes, usize::MAX);
+        // Texts of ours: they can't fail.
+        before.iter().for_each(|command| drop(encoder.command(command)));
+        match request.strip_suffix(encode::SYNC_BYTES) {
+            Some(request) if behind => {
+                encoder.append(request);
+                let _ = encoder.command(ASK_NUMBER);
+                encoder.sync();
+            }
+            _ => encoder.append(request),
+        }
+        drop(encoder);
+        self.post(&bytes, exchange.with_commands(before.len(), behind), ticket)
     }
 
     /// What came of an introduction. If it was parsed and is what the plan says, the session knows it from now on, whatever

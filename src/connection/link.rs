@@ -1,7 +1,7 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: coro, deadline, error, keeper, net, promise, protocol, statement, types.
+//! Uses: block, config, coro, deadline, error, keeper, net, promise, protocol, statement, types.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,10 @@ use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
+use super::block::Block;
 use super::plan::Knowledge;
 use super::statement::Statements;
+use crate::config::Config;
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Result};
@@ -18,9 +20,9 @@ use crate::keeper::{self, Sweep};
 use crate::net::Socket;
 use crate::promise::{Claim, Promise, promise};
 use crate::protocol::authenticate::Entered;
+use crate::protocol::decode;
 use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
-use crate::protocol::{decode, session};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
 pub(crate) struct Link {
@@ -29,12 +31,16 @@ pub(crate) struct Link {
     waker: WaitIoWaker,
     pub(crate) entered: Entered,
     pub(crate) knowledge: Arc<Knowledge>,
+    /// How it was made, for another to the same server.
+    pub(crate) config: Arc<Config>,
     /// The longest message either way, in bytes.
     limit: usize,
     state: Mutex<State>,
     /// Told of its death. Called without locks; must not wait.
     observer: OnceLock<Observer>,
     portals: AtomicU64,
+    /// Whether there is a transaction block, for those who need not look what it is like.
+    in_block: AtomicBool,
 }
 
 /// How long the reply of an errand may take to come after its caller has given up.
@@ -56,6 +62,8 @@ pub(super) struct State {
     clean_up: Option<CleanUp>,
     /// The driver waits for the kernel to take bytes, until then.
     write_deadline: Deadline,
+    /// The transaction block under way.
+    block: Option<Block>,
     /// The server broke the protocol or said farewell: it will be dead in a moment.
     doomed: bool,
     dead: Option<Error>,
@@ -146,9 +154,9 @@ impl Link {
         socket: Socket,
         entered: Entered,
         knowledge: Arc<Knowledge>,
-        limit: usize,
-        statement_capacity: usize,
+        config: Arc<Config>,
     ) -> Arc<Link> {
+        let limit = config.get_max_message_size();
         let link = Arc::new(Link {
             waker: socket.waker(),
             socket,
@@ -157,17 +165,20 @@ impl Link {
             limit,
             state: Mutex::new(State {
                 session: Session::new(limit),
-                statements: Statements::new(statement_capacity),
+                statements: Statements::new(config.get_statement_cache_capacity()),
                 signalled: false,
                 taken: 0,
                 ending: None,
                 clean_up: None,
                 write_deadline: Deadline::NEVER,
+                block: None,
                 doomed: false,
                 dead: None,
             }),
             observer: OnceLock::new(),
             portals: AtomicU64::new(0),
+            in_block: AtomicBool::new(false),
+            config,
         });
         keeper::watch(Arc::downgrade(&(link.clone() as Arc<dyn Sweep>)));
         link
@@ -192,6 +203,33 @@ impl Link {
 
     pub(crate) fn status(&self) -> Status {
         self.state.lock().session.status()
+    }
+
+    /// A transaction block begins with the next request.
+    pub(super) fn open_block(&self, block: Block) {
+        self.state.lock().block = Some(block);
+        self.in_block.store(true, Ordering::Relaxed);
+    }
+
+    /// What comes next is outside of it; what it was.
+    pub(super) fn close_block(&self) -> Option<Block> {
+        self.in_block.store(false, Ordering::Relaxed);
+        self.state.lock().block.take()
+    }
+
+    /// Whether a block is under way. Only its owner asks, so it need not be asked under the lock.
+    pub(super) fn is_in_block(&self) -> bool {
+        self.in_block.load(Ordering::Relaxed)
+    }
+
+    /// The block under way, if there is one, and the status by the server's last word.
+    pub(super) fn with_block<R>(&self, with: impl FnOnce(&mut Block, Status) -> R) -> Option<R> {
+        if !self.is_in_block() {
+            return None;
+        }
+        let mut state = self.state.lock();
+        let status = state.session.status();
+        state.block.as_mut().map(|block| with(block, status))
     }
 
     /// Whether replies are outstanding.
@@ -244,17 +282,20 @@ impl Link {
         let _ = self.post(bytes, exchange, Ticket::NOBODYS);
     }
 
-    pub(super) fn post(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
-        let deadline = ticket.deadline;
+    pub(super) fn post(&self, bytes: &[u8], exchange: Exchange, mut ticket: Ticket) -> Result<()> {
         let mut state = self.state.lock();
+        if let Some(block) = &state.block {
+            ticket.deadline = ticket.deadline.min(block.deadline());
+        }
+        let deadline = ticket.deadline;
         if let Some(error) = &state.dead {
             let cause = error.duplicate();
             drop(state);
             return Err(Error::closed("the connection is closed", Outcome::NotSent).caused_by(cause));
         }
         if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
+            let skipped = Reply::skipped(state.session.status());
             drop(state);
-            let skipped = Reply { bytes: bytes::Bytes::new(), end: session::End::Skipped };
             let mut over = Over::default();
             over.add(ticket.asker, Ok(skipped));
             over.tell();
@@ -355,7 +396,8 @@ impl Link {
         let mut notices = Notices::default();
         let result = {
             let mut state = self.state.lock();
-            let result = state.session.feed(input, &mut Filing { over, notices: &mut notices });
+            let State { session, block, .. } = &mut *state;
+            let result = session.feed(input, &mut Filing { over, notices: &mut notices, block });
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             state.doomed = result.is_err();
             result
@@ -469,6 +511,7 @@ impl Sweep for Link {
 struct Filing<'f> {
     over: &'f mut Over,
     notices: &'f mut Notices,
+    block: &'f mut Option<Block>,
 }
 
 impl Sink<Ticket> for Filing<'_> {
@@ -478,6 +521,15 @@ impl Sink<Ticket> for Filing<'_> {
 
     fn wanted(&self, ticket: &Ticket) -> bool {
         ticket.is_wanted()
+    }
+
+    fn failed(&mut self, ticket: &Ticket, body: &[u8]) {
+        // Whoever waits for it tells the block, with the name of the query.
+        if let Some(block) = self.block
+            && !ticket.is_wanted()
+        {
+            block.fail_unseen(Error::database(decode::error_fields(body)));
+        }
     }
 
     fn notice(&mut self, body: &[u8]) {

@@ -1,6 +1,7 @@
-//! One session: what its owner may ask of it. Uses: answer, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, block, config, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
 
 mod answer;
+mod block;
 mod cursor;
 mod describe;
 mod driver;
@@ -12,15 +13,17 @@ mod plan;
 mod statement;
 mod types;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
+pub(crate) use block::{Block, MOST_SAVEPOINTS, Number, Terms};
 pub(crate) use cursor::Cursor;
 pub(crate) use describe::{Described, Planned};
 pub(crate) use execute::{Fit, Request};
@@ -30,8 +33,10 @@ pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
 
+use self::block::ASK_NUMBER;
+use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Phase, Result};
+use crate::error::{Error, Outcome, Phase, QueryContext, Result};
 use crate::promise::{Claim, Waited};
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode::{self, Encoder};
@@ -138,25 +143,50 @@ impl Connection {
         &self.link.entered.server_version
     }
 
-    /// Whether the session is in a transaction, a failed one included, by the server's last word.
+    /// Whether the session is in a transaction, a failed one included, by the server's last word; and in a transaction
+    /// function from its beginning, although BEGIN only goes out with the first statement.
     pub fn in_transaction(&self) -> bool {
-        self.link.status() != Status::Idle
+        self.link.is_in_block() || self.link.status() != Status::Idle
     }
 
-    /// Runs statements by the simple protocol; the last command tag.
-    pub(crate) fn simple(&self, text: &str) -> Result<String> {
-        let reply = self.simple_reply(text)?;
+    /// Runs statements by the simple protocol; the last command tag. Not for what a user says.
+    pub(crate) fn simple(&self, text: &str, deadline: Deadline) -> Result<String> {
+        let reply = self.simple_reply(text, deadline)?;
         check(&reply)?;
         let tag = Messages::new(&reply.bytes).filter(|(tag, _)| *tag == b'C').last();
         Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
     }
 
     /// The whole reply to statements by the simple protocol, an error included.
-    fn simple_reply(&self, text: &str) -> Result<Reply> {
+    fn simple_reply(&self, text: &str, deadline: Deadline) -> Result<Reply> {
         self.refuse_while_streaming()?;
-        let deadline = Deadline::after(self.timeout);
+        let deadline = Deadline::after(self.timeout).min(deadline);
         let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
         reply.map_err(|error| error.limited_to(self.timeout))
+    }
+
+    /// Runs a user's script; with an error comes how many characters went before it.
+    pub(crate) fn run_script(&self, text: &str) -> Result<(), (Error, u32)> {
+        let block = self.link.with_block(|block, _| block.accompany(true));
+        let (before, number) = block.transpose().map_err(|error| (error, 0))?.unwrap_or_default();
+        let commands = before.len();
+        let mut sent = Cow::Borrowed(text);
+        let mut ahead = 0;
+        if !before.is_empty() || number {
+            let before: String = before.iter().flat_map(|command| [command, "; "]).collect();
+            // All of these are ASCII.
+            ahead = u32::try_from(before.len()).unwrap_or(u32::MAX);
+            let behind = if number { format!("\n;{ASK_NUMBER}") } else { String::new() };
+            sent = Cow::Owned(format!("{before}{text}{behind}"));
+        }
+        let ran = self.simple_reply(&sent, Deadline::NEVER).and_then(|reply| {
+            check(&reply)?;
+            if number {
+                self.link.with_block(|block, _| block.learn_last_number(&reply.bytes));
+            }
+            self.refuse_ended(&reply, text, Some(commands))
+        });
+        ran.map_err(|error| (error, ahead))
     }
 
     /// Sends a request and waits for its reply.
@@ -198,14 +228,120 @@ impl Connection {
 
     fn wait(&self, claim: Claim<Result<Reply>>) -> Result<Reply> {
         match claim.wait() {
-            Waited::Value(reply) => reply,
+            Waited::Value(Ok(mut reply)) => {
+                if let Some(at) = reply.behind.take() {
+                    self.link.with_block(|block, _| block.learn_number(&reply.bytes[at..]));
+                    reply.bytes.truncate(at);
+                }
+                Ok(reply)
+            }
+            Waited::Value(Err(error)) => Err(error),
             Waited::Overdue => {
                 let detail =
                     "the statement was sent and may still take effect; its reply will be thrown away";
+                if let Some(limit) = self.link.with_block(|block, _| block.passed(Instant::now())).flatten() {
+                    return Err(Error::timeout(Phase::Transaction, Some(limit), detail, Outcome::Unknown));
+                }
                 // How long the limit was is known to whoever made a deadline of it.
                 Err(Error::timeout(Phase::Query, None, detail, Outcome::Unknown))
             }
         }
+    }
+
+    /// A statement in a transaction must not have ended it.
+    fn refuse_ended(&self, reply: &Reply, text: &str, script: Option<usize>) -> Result<()> {
+        if !self.link.is_in_block() {
+            return Ok(());
+        }
+        match block::ended_by(&reply.bytes, reply.status == Status::Idle, text, script) {
+            Some(how) => {
+                Err(self.link.with_block(|block, _| block.end(how)).unwrap_or_else(|| Error::usage(how)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Begins a transaction block with the next request.
+    pub(crate) fn open_block(&self, terms: Terms) {
+        self.link.open_block(Block::new(terms));
+    }
+
+    /// What comes next is outside of the block; what it was.
+    pub(crate) fn close_block(&self) -> Option<Block> {
+        self.link.close_block()
+    }
+
+    /// Tells the server what a savepoint that failed has undone, so that what is open outside of it can go on.
+    pub(crate) fn undo(&self, deadline: Deadline) -> Result<()> {
+        match self.link.with_block(|block, _| block.take_undo()).flatten() {
+            Some(undo) => self.simple(&undo, deadline).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it has died.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.link.death().is_some()
+    }
+
+    /// Whether replies are outstanding.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.link.is_waiting()
+    }
+
+    /// Whether COMMIT would be a rollback now.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.is_lost()
+            || self.link.with_block(|block, status| match status {
+                Status::Failed => true,
+                Status::Idle => block.has_begun(),
+                Status::Transaction => block.ended().is_some(),
+            }) == Some(true)
+    }
+
+    /// Closes it at once.
+    pub(crate) fn kill(&self, why: Error) {
+        self.link.kill(why);
+    }
+
+    /// What another connection to the same server is made of.
+    pub(crate) fn origin(&self) -> (Arc<Config>, Arc<Knowledge>) {
+        (self.link.config.clone(), self.link.knowledge.clone())
+    }
+
+    /// Which pool it belongs to: no other has the same name as long as it lives.
+    pub(crate) fn pool_name(&self) -> usize {
+        Arc::as_ptr(&self.link.knowledge).addr()
+    }
+
+    /// Looks at the block under way.
+    pub(crate) fn with_block<R>(&self, with: impl FnOnce(&mut Block, Status) -> R) -> Option<R> {
+        self.link.with_block(with)
+    }
+
+    /// A statement of this session has failed: whether COMMIT would be a rollback now, the transaction remembers why.
+    #[cold]
+    pub(crate) fn note(&self, error: Error) -> Error {
+        let dead = self.link.is_in_block() && self.link.death().is_some();
+        let noted = self.link.with_block(|block, status| {
+            let within = block.within();
+            match error.query() {
+                Some(query) if error.is_timeout() && !dead => block.give_up(query),
+                _ if dead || status == Status::Failed => block.fail(&error),
+                _ if status == Status::Idle && block.has_begun() => block.fail(&error),
+                _ => {}
+            }
+            within
+        });
+        match noted {
+            Some(within) => error.in_transaction(within),
+            None => error,
+        }
+    }
+
+    /// Nobody waits for the reply of this query any more, and it may fail yet.
+    pub(crate) fn give_up(&self, query: &QueryContext) {
+        self.link.with_block(|block, _| block.give_up(query));
     }
 
     /// A reply that cannot be read closes the connection.

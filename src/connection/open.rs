@@ -34,7 +34,7 @@ pub(crate) fn open(
     knowledge: Arc<Knowledge>,
     report: impl FnOnce(Result<Arc<Link>>) + Send + 'static,
 ) -> io::Result<()> {
-    coro::spawn_named("maypole driver", STACK, move || match enter(&config, knowledge) {
+    coro::spawn_named("maypole driver", STACK, move || match enter(config, knowledge) {
         Ok((link, input)) => {
             report(Ok(link.clone()));
             driver::drive(&link, input);
@@ -46,7 +46,7 @@ pub(crate) fn open(
     Ok(())
 }
 
-fn enter(config: &Config, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, BytesMut)> {
+fn enter(config: Arc<Config>, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, BytesMut)> {
     let deadline = Deadline::after(config.get_connect_timeout());
     let targets = config.targets()?;
     let count = targets.len();
@@ -55,11 +55,9 @@ fn enter(config: &Config, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, Bytes
         let share = deadline.share(Instant::now(), count - at);
         let endpoint = endpoint(target);
         let found = net::addresses(&endpoint).map_err(|error| unreached(&endpoint, error));
-        match found.and_then(|addresses| enter_any(&endpoint, &addresses, config, share)) {
+        match found.and_then(|addresses| enter_any(&endpoint, &addresses, &config, share)) {
             Ok((socket, entered, input)) => {
-                let capacity = config.get_statement_cache_capacity();
-                let link = Link::new(socket, entered, knowledge, config.get_max_message_size(), capacity);
-                return Ok((link, input));
+                return Ok((Link::new(socket, entered, knowledge, config.clone()), input));
             }
             Err(error) => last = error,
         }

@@ -160,6 +160,15 @@ impl Pool {
         refused.map_or(Ok(plan), |why| Err(Error::usage(why)))
     }
 
+    pub(crate) fn acquire_timeout(&self) -> Option<Duration> {
+        self.0.options.acquire_timeout
+    }
+
+    /// What it is called where transactions under way are marked: no other has this name as long as it lives.
+    pub(crate) fn name(&self) -> usize {
+        Arc::as_ptr(&self.0.knowledge).addr()
+    }
+
     pub(crate) fn query_timeout(&self) -> Option<Duration> {
         self.0.options.query_timeout
     }

@@ -1,6 +1,5 @@
-//! How connections come into a pool. Uses: config, connection, core, coro, deadline, error, keeper, pool.
+//! How connections come into a pool. Uses: config, connection, core, coro, deadline, error, keeper, pool, random.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Outcome, Phase, Result};
 use crate::keeper::Sweep;
+use crate::random::fraction;
 
 /// An open that has not reported so long after its own limit is given up: a name server may hang.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ impl Inner {
         let permanent = is_permanent(&error);
         log::warn!(target: "maypole::pool", "a connection could not be opened: {error:?}");
         let error = Arc::new(error);
-        Inner::tell(this, |core| core.open_failed(id, error, permanent, random(), Instant::now()));
+        Inner::tell(this, |core| core.open_failed(id, error, permanent, fraction(), Instant::now()));
     }
 
     fn wanted_opens(&self) -> Vec<ConnectionId> {
@@ -134,12 +134,4 @@ fn is_permanent(error: &Error) -> bool {
         Some(code) => code.starts_with("28") || code == "3D000",
         None => matches!(error.kind(), Kind::Config(_) | Kind::Authentication(_)),
     }
-}
-
-/// From 0 to below 1, for the jitter of retries. Each `RandomState` has keys of its own.
-fn random() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 11;
-    #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let fraction = bits as f64 / (1u64 << 53) as f64;
-    fraction
 }

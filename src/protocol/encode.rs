@@ -151,8 +151,21 @@ impl<'b> Encoder<'b> {
         self.message(|buffer| frontend::close(b'P', name, buffer).map_err(|e| text("a name", e)))
     }
 
+    /// A command without parameters and without a name: Parse, Bind, Execute.
+    pub(crate) fn command(&mut self, text: &str) -> Result<()> {
+        self.parse("", text, &[])?;
+        // No portal name, no statement name, no parameters; all of the result in binary.
+        self.buffer.put_slice(b"B\0\0\0\x0e\0\0\0\0\0\0\0\x01\0\x01");
+        self.execute("", 0)
+    }
+
     pub(crate) fn query(&mut self, sql: &str) -> Result<()> {
         self.message(|buffer| frontend::query(sql, buffer).map_err(|e| text("the statement", e)))
+    }
+
+    /// Messages that were written before.
+    pub(crate) fn append(&mut self, messages: &[u8]) {
+        self.buffer.put_slice(messages);
     }
 
     pub(crate) fn sync(&mut self) {

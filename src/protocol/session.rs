@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use postgres_protocol::message::backend::*;
 use postgres_protocol::message::frontend;
 
@@ -40,14 +40,26 @@ pub(crate) enum Step {
 }
 
 /// The messages of one request, in order. A request that does not end with Sync or Query ends with Flush.
+///
+/// Commands may go with it: some before, such as BEGIN, of whose answers the reply tells nothing unless one is an error,
+/// and one behind, before the Sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
     steps: [Step; Exchange::LONGEST],
     length: u8,
+    before: u8,
+    behind: bool,
 }
+
+/// What a command that goes with a request is made of.
+const COMMAND: [Step; 3] = [Step::Parse, Step::Bind, Step::Execute];
+/// The same as a number of steps.
+const COMMAND_STEPS: u8 = 3;
 
 impl Exchange {
     const LONGEST: usize = 7;
+    /// How many commands can go before a request.
+    pub(crate) const MOST_BEFORE: usize = 70;
 
     pub(crate) const fn new(steps: &[Step]) -> Exchange {
         assert!(!steps.is_empty() && steps.len() <= Exchange::LONGEST, "an exchange has one to seven steps");
@@ -59,21 +71,53 @@ impl Exchange {
         }
         // At most seven, checked above.
         #[allow(clippy::cast_possible_truncation)]
-        Exchange { steps: all, length: steps.len() as u8 }
+        Exchange { steps: all, length: steps.len() as u8, before: 0, behind: false }
+    }
+
+    /// The same with so many commands before it, and one behind or none. Only one that ends with Sync; none goes behind
+    /// nothing.
+    pub(crate) fn with_commands(self, before: usize, behind: bool) -> Exchange {
+        let before = u8::try_from(before.min(Exchange::MOST_BEFORE)).unwrap_or(0);
+        Exchange { before, behind: behind && self.length > 1, ..self }
+    }
+
+    /// Where its own steps begin.
+    fn begin(&self) -> u8 {
+        self.before * COMMAND_STEPS
+    }
+
+    /// Where the command behind it begins.
+    fn behind(&self) -> Option<u8> {
+        self.behind.then(|| self.begin() + self.length - 1)
+    }
+
+    /// How many steps there are.
+    fn count(&self) -> u8 {
+        self.begin() + self.length + if self.behind { COMMAND_STEPS } else { 0 }
     }
 
     fn step(&self, at: u8) -> Option<Step> {
-        self.steps[..usize::from(self.length)].get(usize::from(at)).copied()
+        let Some(own) = at.checked_sub(self.begin()) else {
+            return COMMAND.get(usize::from(at % COMMAND_STEPS)).copied();
+        };
+        let own = match self.behind() {
+            Some(behind) if at >= behind => match COMMAND.get(usize::from(at - behind)) {
+                Some(step) => return Some(*step),
+                None => own - COMMAND_STEPS,
+            },
+            _ => own,
+        };
+        self.steps[..usize::from(self.length)].get(usize::from(own)).copied()
     }
 
     /// Whether ReadyForQuery ends it.
     fn is_closed(&self) -> bool {
-        matches!(self.step(self.length - 1), Some(Step::Sync | Step::Simple))
+        matches!(self.step(self.count() - 1), Some(Step::Sync | Step::Simple))
     }
 
     /// Where its Sync stands. After an error the server reads on from there; a Query it would pass over.
     fn sync_step(&self) -> Option<u8> {
-        let last = self.length - 1;
+        let last = self.count() - 1;
         (self.step(last) == Some(Step::Sync)).then_some(last)
     }
 }
@@ -96,6 +140,17 @@ pub(crate) enum End {
 pub(crate) struct Reply {
     pub(crate) bytes: Bytes,
     pub(crate) end: End,
+    /// The status of the session when it was over.
+    pub(crate) status: Status,
+    /// Where in the bytes the answer to the command behind the request begins.
+    pub(crate) behind: Option<usize>,
+}
+
+impl Reply {
+    /// Of a request that the server has passed over.
+    pub(crate) fn skipped(status: Status) -> Reply {
+        Reply { bytes: Bytes::new(), end: End::Skipped, status, behind: None }
+    }
 }
 
 /// What the owner of the session wants to know while bytes are fed. `T` is what it filed with a request.
@@ -104,6 +159,8 @@ pub(crate) trait Sink<T> {
     fn reply(&mut self, token: T, reply: Reply);
     /// Whether anybody still waits for the reply; if not, its bytes are thrown away as they come.
     fn wanted(&self, token: &T) -> bool;
+    /// The request has failed: the body of its ErrorResponse.
+    fn failed(&mut self, token: &T, body: &[u8]);
     /// A warning or a piece of information.
     fn notice(&mut self, body: &[u8]);
     /// NOTIFY by some session.
@@ -136,6 +193,10 @@ struct Pending<T> {
     end: End,
     /// Where in the stream of output its first byte stands.
     start: u64,
+    /// Where in the input its own answer begins, behind those to the commands before it.
+    own: usize,
+    /// Where the answer to the command behind it begins.
+    behind: Option<usize>,
     token: T,
 }
 
@@ -227,7 +288,8 @@ impl<T> Session<T> {
         let start = self.appended;
         self.output.extend_from_slice(bytes);
         self.appended += bytes.len() as u64;
-        self.pending.push_back(Pending { exchange, at, inside: Inside::Start, end, start, token });
+        let inside = Inside::Start;
+        self.pending.push_back(Pending { exchange, at, inside, end, start, own: 0, behind: None, token });
         Ok(())
     }
 
@@ -261,12 +323,17 @@ impl<T> Session<T> {
                     let farewell = Bytes::copy_from_slice(&input[body]);
                     self.scanned += frame.length;
                     if let Some(first) = self.pending.front_mut() {
-                        first.end = End::Failed;
+                        // A command behind a COPY makes the server give up.
+                        first.end = if first.inside == Inside::CopyRefused { End::Copy } else { End::Failed };
+                        first.behind = None;
                         self.finish(input, sink);
                     }
                     return Err(Fatal::Farewell(farewell));
                 }
                 tag => {
+                    if let (ERROR_RESPONSE_TAG, Some(first)) = (tag, self.pending.front()) {
+                        sink.failed(&first.token, &input[body.clone()]);
+                    }
                     let done = self.advance(tag, &input[body])?;
                     self.scanned += frame.length;
                     if done {
@@ -296,7 +363,8 @@ impl<T> Session<T> {
 
     /// Takes one message; whether it ends the first pending request.
     fn advance(&mut self, tag: u8, body: &[u8]) -> Result<bool, Violation> {
-        let behind = self.pending.len() > 1;
+        let end = self.scanned + HEADER + body.len();
+        let others = self.pending.len() > 1;
         let Some(first) = self.pending.front_mut() else {
             return Err(unasked(tag));
         };
@@ -310,6 +378,11 @@ impl<T> Session<T> {
             }
             first.end = if first.inside == Inside::CopyRefused { End::Copy } else { End::Failed };
             first.inside = Inside::Start;
+            // Whatever it was that failed, the error is the reply.
+            first.behind = None;
+            if first.at < first.exchange.begin() {
+                first.own = self.scanned;
+            }
             if step == Step::Simple {
                 first.inside = Inside::Failed;
                 return Ok(false);
@@ -345,7 +418,7 @@ impl<T> Session<T> {
             (Step::Execute | Step::Simple, COPY_IN_RESPONSE_TAG, Inside::Start | Inside::Answered) => {
                 // The server reads copy data now and has passed over our Sync (PostgreSQL manual, "COPY
                 // Operations"); what others queued behind would be taken for data.
-                if behind {
+                if others {
                     return Err(Violation("COPY FROM STDIN began in front of other requests".to_owned()));
                 }
                 first.inside = Inside::CopyRefused;
@@ -385,16 +458,25 @@ impl<T> Session<T> {
         if answered {
             first.at += 1;
             first.inside = Inside::Start;
+            if first.at == first.exchange.begin() {
+                first.own = end;
+            }
+            if Some(first.at) == first.exchange.behind() {
+                first.behind = Some(end);
+            }
         }
-        Ok(first.at >= first.exchange.length)
+        Ok(first.at >= first.exchange.count())
     }
 
     /// Hands out the reply of the first pending request, and of those that the server passes over with it.
     fn finish(&mut self, input: &mut BytesMut, sink: &mut impl Sink<T>) {
-        let bytes = input.split_to(self.scanned).freeze();
+        let mut bytes = input.split_to(self.scanned).freeze();
         self.scanned = 0;
         if let Some(done) = self.pending.pop_front() {
-            sink.reply(done.token, Reply { bytes, end: done.end });
+            // What nobody waits for has been thrown away in part, and is so now.
+            bytes.advance(done.own.min(bytes.len()));
+            let behind = done.behind.map(|at| at.saturating_sub(done.own).min(bytes.len()));
+            sink.reply(done.token, Reply { bytes, end: done.end, status: self.status, behind });
         }
         if !self.skipping {
             return;
@@ -406,7 +488,7 @@ impl<T> Session<T> {
                 return;
             }
             if let Some(skipped) = self.pending.pop_front() {
-                sink.reply(skipped.token, Reply { bytes: Bytes::new(), end: End::Skipped });
+                sink.reply(skipped.token, Reply::skipped(self.status));
             }
         }
     }

@@ -174,11 +174,11 @@ fn a_type_is_looked_up_once_for_all_sessions_of_a_pool() {
     let second = test.pool.connection().expect("lent");
     let value = first.transaction(|q| q.query("SELECT 'a'::looked_up", ()).value::<Label>());
     assert_eq!(value.expect("a value").0, "a");
-    assert_eq!(parses(), 3, "the statement, the type, its labels");
+    assert_eq!(parses(), 4, "BEGIN, the statement, the type, its labels");
     let stream: Result<Vec<Label>> =
         second.query("SELECT 'b'::looked_up FROM generate_series(1, 5)", ()).chunk(2).iter().collect();
     assert_eq!(stream.expect("rows").len(), 5);
-    assert_eq!(parses(), 4, "the statement alone");
+    assert_eq!(parses(), 5, "the statement alone");
     drop((first, second));
     test.finish();
 }

@@ -151,9 +151,10 @@ fn disturb(fate: Fate) {
                         test.db.query(&text, ()).value::<i32>().expect("an answer");
                     }
                 }
-                // The second statement of a transaction: not its BEGIN.
+                // The statement of a transaction, not the BEGIN that goes with it.
                 let behind = usize::from(
-                    matches!(way, Way::Transaction | Way::StreamInTransaction) && matches!(tag, b'Z'),
+                    matches!(way, Way::Transaction | Way::StreamInTransaction)
+                        && matches!(tag, b'P' | b'B' | b'1' | b'2'),
                 );
                 let rule = proxy.on(direction, tag, nth(1 + behind));
                 let rule = if fate == Fate::Cut { rule.cut_before() } else { rule.hold() };

@@ -91,7 +91,7 @@ fn a_lease_whose_transaction_panicked_can_be_used_again_at_once() {
     let warm: Result<Vec<i32>> = lease.query(HUNDRED, ()).iter::<i32>().collect();
     assert_eq!(warm.expect("rows").len(), 100);
     // The reply to ROLLBACK takes its time, so that what follows is asked before it is there.
-    let slow = || proxy.on(Backend, b'Z', nth(3)).delay(Duration::from_millis(50));
+    let slow = || proxy.on(Backend, b'Z', nth(2)).delay(Duration::from_millis(50));
     let panicking = || {
         lease.script("SELECT 1").expect("an answer");
         let _ = slow();
@@ -150,7 +150,9 @@ fn a_stream_holds_at_most_the_chunk_that_is_eaten_and_the_next() {
                 count += 1;
                 assert_eq!(row.expect("a row"), count);
                 let chunk = (usize::try_from(count).expect("small") - 1) / 10 + 1;
-                assert!(asked.hits() <= chunk + 1, "{} chunks asked for at row {count}", asked.hits());
+                // BEGIN goes with the first.
+                let asked = asked.hits() - usize::from(inside);
+                assert!(asked <= chunk + 1, "{asked} chunks asked for at row {count}");
             }
             assert_eq!(count, 100);
         };
@@ -165,7 +167,7 @@ fn a_stream_holds_at_most_the_chunk_that_is_eaten_and_the_next() {
             check(test.db.query(HUNDRED, ()).chunk(10).iter());
         }
         // The last chunk is full, so it takes one more to see the end.
-        assert_eq!(asked.hits(), 11);
+        assert_eq!(asked.hits() - usize::from(inside), 11);
         asked.release();
     }
     test.finish();

@@ -316,19 +316,22 @@ fn a_transaction_left_open_on_a_lease_is_rolled_back_before_the_next_borrower() 
     test.finish();
 }
 
-/// BEGIN is not answered in time: nothing was sent, and it is a timeout like any other.
+/// BEGIN goes with the first statement, whose answer does not come in time.
 #[test]
-fn a_begin_that_is_not_answered_in_time_says_so() {
+fn a_begin_that_is_not_answered_in_time_is_rolled_back() {
+    table("late_begin");
     let proxy = Proxy::start(&server().url());
     let limit = Duration::from_millis(100);
     let test = TestPool::built(&proxy.url(), |builder| builder.limit(1).query_timeout(limit));
     drop(test.pool.connection().expect("warm"));
     let held = proxy.on(Backend, b'C', nth(1)).hold();
-    let error = test.db.transaction(|_| Ok(())).expect_err("no answer");
+    let result = test.db.transaction(|q| q.script("INSERT INTO late_begin VALUES (1, 1)"));
+    let error = result.expect_err("no answer");
     held.release();
-    assert_eq!((error.phase(), error.outcome()), (Some(Phase::Query), Outcome::NotSent), "{error:?}");
+    assert_eq!((error.phase(), error.outcome()), (Some(Phase::Query), Outcome::RolledBack), "{error:?}");
     assert!(error.to_string().contains("100ms"), "{error}");
     test.finish();
+    assert_eq!(stored("late_begin", 1), 0);
 }
 
 /// A statement that was given up inside a transaction: the rollback waits behind it, and nobody waits for the rollback.
@@ -344,7 +347,7 @@ fn a_transaction_in_which_a_statement_timed_out_ends_at_once() {
         q.query("SELECT 1", ()).timeout(Duration::from_millis(50)).value::<i32>()
     });
     let error = error.expect_err("too late");
-    assert_eq!((error.phase(), error.outcome()), (Some(Phase::Query), Outcome::Unknown), "{error:?}");
+    assert_eq!((error.phase(), error.outcome()), (Some(Phase::Query), Outcome::RolledBack), "{error:?}");
     assert_eq!(test.pool.stats().cleaning, 1, "the caller did not wait for the rollback");
     test.finish();
     assert_eq!(stored("timed_out", 1), 0);

@@ -18,6 +18,8 @@ const EXCHANGES: [Exchange; 8] =
 #[derive(Clone, Debug)]
 struct Asked {
     exchange: Exchange,
+    /// The same without the commands that go with it.
+    plain: Exchange,
     rows: usize,
     suspends: bool,
     /// The step at which an error comes, if there are so many.
@@ -30,15 +32,17 @@ fn asked() -> impl Strategy<Value = Asked> {
         0..EXCHANGES.len(),
         0..4usize,
         any::<bool>(),
-        prop::option::weighted(0.3, 0..4u8),
+        prop::option::weighted(0.3, 0..12u8),
         prop::bool::weighted(0.2),
+        0..3usize,
+        any::<bool>(),
     )
-        .prop_map(|(exchange, rows, suspends, fails_at, given_up)| Asked {
-            exchange: EXCHANGES[exchange],
-            rows,
-            suspends,
-            fails_at,
-            given_up,
+        .prop_map(|(exchange, rows, suspends, fails_at, given_up, before, behind)| {
+            let plain = EXCHANGES[exchange];
+            // Only what ends with Sync has commands with it.
+            let synced = plain.sync_step().is_some();
+            let exchange = if synced { plain.with_commands(before, behind) } else { plain };
+            Asked { exchange, plain, rows, suspends, fails_at, given_up }
         })
 }
 
@@ -84,7 +88,13 @@ impl Server {
                 continue;
             }
             asides(&mut out);
-            let mark = format!("row of {id}\0");
+            let at = at - 1;
+            let behind = asked.exchange.behind().is_some_and(|behind| at >= behind);
+            let (suspends, rows, mark) = match () {
+                () if at < asked.exchange.begin() => (false, 0, String::new()),
+                () if behind => (false, 1, format!("behind {id}\0")),
+                () => (asked.suspends, asked.rows, format!("row of {id}\0")),
+            };
             if fails {
                 message(&mut out, b'E', format!("VERROR\0C22012\0Mfailed {id}\0\0").as_bytes());
                 end = End::Failed;
@@ -108,11 +118,11 @@ impl Server {
                     if step == Step::Simple {
                         message(&mut out, b'T', b"\0\0");
                     }
-                    for _ in 0..asked.rows {
+                    for _ in 0..rows {
                         message(&mut out, b'D', mark.as_bytes());
                         asides(&mut out);
                     }
-                    if asked.suspends && step == Step::Execute {
+                    if suspends && step == Step::Execute {
                         message(&mut out, b's', b"");
                     } else {
                         message(&mut out, b'C', format!("SELECT {id}\0").as_bytes());
@@ -135,6 +145,7 @@ impl Server {
 struct Seen {
     replies: Vec<(usize, Reply)>,
     given_up: Vec<usize>,
+    failed: Vec<usize>,
     asides: usize,
 }
 
@@ -144,6 +155,9 @@ impl Sink<usize> for Seen {
     }
     fn wanted(&self, token: &usize) -> bool {
         !self.given_up.contains(token)
+    }
+    fn failed(&mut self, token: &usize, _: &[u8]) {
+        self.failed.push(*token);
     }
     fn notice(&mut self, _: &[u8]) {
         self.asides += 1;
@@ -184,7 +198,7 @@ fn converse(all: &[Asked], cuts: &[usize], ahead: usize, kinds: &[u8]) -> Result
             Err(PassedOver(id)) => {
                 prop_assert_eq!(end, End::Skipped, "{} was not sent", id);
                 prop_assert!(bytes.is_empty());
-                seen.replies.push((id, Reply { bytes: Bytes::new(), end: End::Skipped }));
+                seen.replies.push((id, Reply::skipped(Status::Idle)));
             }
         }
         expected.push(end);
@@ -202,15 +216,32 @@ fn converse(all: &[Asked], cuts: &[usize], ahead: usize, kinds: &[u8]) -> Result
         if seen.given_up.contains(id) {
             continue;
         }
-        let rows = decode::tests_only_bodies(&reply.bytes, b'D');
+        let (own, behind) = reply.bytes.split_at(reply.behind.unwrap_or(reply.bytes.len()));
+        let rows = decode::tests_only_bodies(own, b'D');
         let mark = format!("row of {id}\0");
-        prop_assert!(rows.iter().all(|row| *row == mark.as_bytes()), "only its own rows");
-        if *end == End::Complete
-            && all[*id].exchange.steps[..usize::from(all[*id].exchange.length)].contains(&Step::Execute)
-        {
-            prop_assert_eq!(rows.len(), all[*id].rows);
+        let plain = &all[*id].plain.steps[..usize::from(all[*id].plain.length)];
+        let executes = plain.contains(&Step::Execute);
+        if *end == End::Complete {
+            prop_assert!(rows.iter().all(|row| *row == mark.as_bytes()), "only its own rows");
+            prop_assert_eq!(reply.behind.is_some(), all[*id].exchange.behind, "as was asked");
+            prop_assert_eq!(rows.len(), if executes { all[*id].rows } else { rows.len() });
+            let parsed = decode::tests_only_bodies(own, b'1').len();
+            let parses = plain.iter().filter(|step| **step == Step::Parse).count();
+            prop_assert_eq!(parsed, parses, "the answers to the commands before it are not its own");
+            let rows = decode::tests_only_bodies(behind, b'D');
+            let mark = format!("behind {id}\0");
+            prop_assert!(rows.iter().all(|row| *row == mark.as_bytes()), "only those of the command behind");
+            prop_assert_eq!(rows.len(), usize::from(all[*id].exchange.behind));
+        }
+        if *end == End::Failed {
+            let error = format!("VERROR\0C22012\0Mfailed {id}\0\0");
+            let errors = decode::tests_only_bodies(&reply.bytes, b'E');
+            prop_assert_eq!(errors, vec![error.as_bytes()], "the error is in the reply, wherever it came");
         }
     }
+    let failed: Vec<usize> =
+        expected.iter().enumerate().filter(|(_, end)| **end == End::Failed).map(|(id, _)| id).collect();
+    prop_assert_eq!(&seen.failed, &failed, "each failure is told once, whoever waits");
     prop_assert!(input.is_empty(), "nothing is left over");
     Ok(())
 }
@@ -262,7 +293,18 @@ proptest! {
 fn every_cut_of_a_recorded_exchange_gives_the_same_replies() {
     let all: Vec<Asked> = [PREPARE, EXECUTE, SIMPLE, EXECUTE_FIRST, EXECUTE_NEXT, SYNC]
         .into_iter()
-        .map(|exchange| Asked { exchange, rows: 2, suspends: false, fails_at: None, given_up: false })
+        .flat_map(|plain| {
+            let with = if plain.sync_step().is_some() { plain.with_commands(2, true) } else { plain };
+            [(plain, plain), (plain, with)]
+        })
+        .map(|(plain, exchange)| Asked {
+            exchange,
+            plain,
+            rows: 2,
+            suspends: false,
+            fails_at: None,
+            given_up: false,
+        })
         .collect();
     for cut in 1..200 {
         converse(&all, &[cut], 0, &[0, 3, 1, 2]).expect("its own replies");

@@ -1,0 +1,417 @@
+//! A transaction block under way on a session: what goes with the next request, and what has gone wrong in it.
+//! Uses: deadline, error, protocol.
+//!
+//! No request of its own begins a block or sets a savepoint: the commands go before the first statement that needs them,
+//! under the same Sync. If one of them failed the server would pass over the statement, so nothing can run outside of the block.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome, QueryContext, Result, Within};
+use crate::protocol::decode::{self, Messages};
+use crate::protocol::session::Exchange;
+
+/// Asks which number the transaction has, once it has one, and where that number means something: in a database cluster
+/// and on a timeline of it (PostgreSQL manual, "Transaction ID and Snapshot Information Functions").
+pub(super) const ASK_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text, \
+     (SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()), \
+     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
+     THEN pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END";
+
+/// How many savepoints can be open at once. Beyond 64 PostgreSQL itself becomes slow.
+pub(crate) const MOST_SAVEPOINTS: u32 = 64;
+
+/// A transaction as the server knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub(crate) id: String,
+    /// The cluster and the timeline: elsewhere the same number is another transaction's.
+    pub(crate) home: [String; 2],
+}
+
+/// A command that waits for the next request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Command {
+    Begin(Cow<'static, str>),
+    Savepoint(u32),
+    Release(u32),
+    Undo(u32),
+}
+
+impl Command {
+    fn text(self) -> Cow<'static, str> {
+        match self {
+            Command::Begin(text) => text,
+            Command::Savepoint(level) => format!("SAVEPOINT {}", savepoint(level)).into(),
+            Command::Release(level) => format!("RELEASE SAVEPOINT {}", savepoint(level)).into(),
+            Command::Undo(level) => format!("ROLLBACK TO SAVEPOINT {}", savepoint(level)).into(),
+        }
+    }
+}
+
+fn savepoint(level: u32) -> String {
+    format!("maypole_{level}")
+}
+
+/// What is asked of a transaction block.
+pub(crate) struct Terms {
+    /// The statement that begins it.
+    pub(crate) begin: Cow<'static, str>,
+    /// What errors say of it.
+    pub(crate) name: Option<&'static str>,
+    pub(crate) attempt: u32,
+    pub(crate) of: u32,
+    /// Until when it may wait for replies, and how long that was at first.
+    pub(crate) deadline: Deadline,
+    pub(crate) limit: Option<Duration>,
+    /// Find out the number of the transaction.
+    pub(crate) numbered: bool,
+}
+
+/// The commands that go with a request.
+pub(super) type Commands = SmallVec<[Cow<'static, str>; 2]>;
+
+pub(crate) struct Block {
+    within: Within,
+    waiting: SmallVec<[Command; 2]>,
+    begun: bool,
+    deadline: Deadline,
+    limit: Option<Duration>,
+    numbered: bool,
+    number: Option<Number>,
+    /// The first failure of those that make COMMIT a rollback.
+    failure: Option<Error>,
+    /// A failure that the end of a savepoint has undone, until something else is done.
+    undone: Option<Error>,
+    /// A statement whose reply nobody waits for: if it fails, nobody else knows which it was.
+    given_up: Option<QueryContext>,
+    /// Somebody has ended it with a statement.
+    ended: Option<&'static str>,
+}
+
+impl Block {
+    pub(crate) fn new(terms: Terms) -> Block {
+        static BLOCKS: AtomicU64 = AtomicU64::new(0);
+        let Terms { begin, name, attempt, of, deadline, limit, numbered } = terms;
+        let id = BLOCKS.fetch_add(1, Ordering::Relaxed);
+        Block {
+            within: Within { id, name, attempt, of },
+            waiting: SmallVec::from_iter([Command::Begin(begin)]),
+            begun: false,
+            deadline,
+            limit,
+            numbered,
+            number: None,
+            failure: None,
+            undone: None,
+            given_up: None,
+            ended: None,
+        }
+    }
+
+    /// What errors say of it.
+    pub(crate) fn within(&self) -> Within {
+        self.within
+    }
+
+    /// Whether anything was sent.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Until when replies may be waited for.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Another deadline for what comes now, if that is earlier; what it was before.
+    pub(crate) fn tighten(
+        &mut self,
+        deadline: Deadline,
+        limit: Option<Duration>,
+    ) -> (Deadline, Option<Duration>) {
+        let before = (self.deadline, self.limit);
+        if self.deadline.min(deadline) != self.deadline {
+            (self.deadline, self.limit) = (deadline, limit);
+        }
+        before
+    }
+
+    pub(crate) fn restore(&mut self, (deadline, limit): (Deadline, Option<Duration>)) {
+        (self.deadline, self.limit) = (deadline, limit);
+    }
+
+    /// The number of the transaction, if it was wanted and is known.
+    pub(crate) fn number(&self) -> Option<&Number> {
+        self.number.as_ref()
+    }
+
+    /// What made it fail.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// What made it fail, or a part of it last.
+    pub(crate) fn last_failure(&self) -> Option<&Error> {
+        self.failure.as_ref().or(self.undone.as_ref())
+    }
+
+    /// How it was ended by a statement, if it was.
+    pub(crate) fn ended(&self) -> Option<&'static str> {
+        self.ended
+    }
+
+    /// A request is about to be sent: the commands that go before it, and whether the number is to be asked for behind it.
+    pub(super) fn accompany(&mut self, may_write: bool) -> Result<(Commands, bool)> {
+        if let Some(ended) = self.ended {
+            return Err(Error::usage(format!("the transaction is over: {ended}")));
+        }
+        self.undone = None;
+        self.begun = true;
+        let commands = self.waiting.drain(..).map(Command::text).collect();
+        Ok((commands, may_write && self.numbered && self.number.is_none()))
+    }
+
+    /// The answer to the question for the number.
+    pub(super) fn learn_number(&mut self, answer: &[u8]) {
+        let row = Messages::new(answer).find(|(tag, _)| *tag == b'D');
+        let Some(Ok(values)) = row.map(|(_, body)| decode::text_row(&answer[body])) else { return };
+        if let Ok([Some(id), Some(cluster), Some(timeline)]) = <[_; 3]>::try_from(values) {
+            self.number = Some(Number { id, home: [cluster, timeline] });
+        }
+    }
+
+    /// The same where it was asked in a script, last.
+    pub(super) fn learn_last_number(&mut self, reply: &[u8]) {
+        let last = Messages::new(reply).filter(|(tag, _)| *tag == b'T').last();
+        if let Some((_, body)) = last {
+            self.learn_number(&reply[body.end..]);
+        }
+    }
+
+    /// How long it might have taken, if that has passed.
+    pub(super) fn passed(&self, now: Instant) -> Option<Duration> {
+        self.limit.filter(|_| self.deadline.passed(now))
+    }
+
+    /// A savepoint from here on.
+    pub(crate) fn set_savepoint(&mut self, level: u32) {
+        debug_assert!(self.waiting.len() < Exchange::MOST_BEFORE);
+        self.waiting.push(Command::Savepoint(level));
+    }
+
+    /// It was not needed.
+    pub(crate) fn release_savepoint(&mut self, level: u32) {
+        if self.unset_savepoint(level) {
+            return;
+        }
+        // It takes those within it along.
+        self.waiting.retain(|command| !matches!(command, Command::Release(within) if *within > level));
+        self.waiting.push(Command::Release(level));
+    }
+
+    /// Back to where it was set.
+    pub(crate) fn undo_savepoint(&mut self, level: u32) {
+        self.undone = self.failure.take();
+        if !self.unset_savepoint(level) {
+            self.waiting.clear();
+            self.waiting.extend([Command::Undo(level), Command::Release(level)]);
+        }
+    }
+
+    /// What the server must be told before COMMIT, which releases savepoints itself; or before the transaction goes on.
+    pub(crate) fn take_undo(&mut self) -> Option<String> {
+        let undoes = |command: &Command| matches!(command, Command::Undo(_));
+        if !self.waiting.iter().any(undoes) {
+            return None;
+        }
+        let commands: Vec<_> = self.waiting.drain(..).map(Command::text).collect();
+        Some(commands.join("; "))
+    }
+
+    /// Whether nothing was sent since it was set: then it need not be.
+    fn unset_savepoint(&mut self, level: u32) -> bool {
+        let at = self.waiting.iter().position(|command| *command == Command::Savepoint(level));
+        at.inspect(|at| self.waiting.truncate(*at)).is_some()
+    }
+
+    /// A statement has failed in a way that makes COMMIT a rollback.
+    pub(super) fn fail(&mut self, error: &Error) {
+        self.failure.get_or_insert_with(|| error.duplicate());
+    }
+
+    /// The same of one whose reply nobody waits for.
+    pub(super) fn fail_unseen(&mut self, error: Error) {
+        if self.failure.is_none() {
+            let error = match &self.given_up {
+                Some(query) => error.in_query(query),
+                None => error,
+            };
+            self.failure = Some(error.in_transaction(self.within));
+        }
+    }
+
+    /// Nobody waits for the reply of this one any more.
+    pub(super) fn give_up(&mut self, query: &QueryContext) {
+        self.given_up = Some(query.clone());
+    }
+
+    /// A statement has ended it.
+    pub(super) fn end(&mut self, how: &'static str) -> Error {
+        self.ended = Some(how);
+        let error = Error::usage(format!("the transaction is over: {how}")).with_outcome(Outcome::Done);
+        let error = error.in_transaction(self.within);
+        self.fail(&error);
+        error
+    }
+}
+
+/// How a statement has ended the block that it ran in, by its command tags; `idle` if the session is outside of a
+/// transaction now. A script may have several statements, behind so many commands of ours.
+pub(super) fn ended_by(reply: &[u8], idle: bool, text: &str, script: Option<usize>) -> Option<&'static str> {
+    let committed = "COMMIT was executed as a statement. What had been done is committed; a transaction commits when its \
+                     function returns Ok";
+    let rolled_back = "ROLLBACK was executed as a statement. What had been done is undone; a transaction rolls back when \
+                       its function returns an error";
+    let prepared =
+        "PREPARE TRANSACTION was executed as a statement. What had been done waits for COMMIT PREPARED";
+    // What returns rows ends nothing.
+    let tags = Messages::new(reply).filter(|(tag, _)| matches!(tag, b'C' | b'D'));
+    let mut how = None;
+    // Commands return no rows.
+    for (kind, body) in tags.skip(script.unwrap_or_default()) {
+        if kind == b'D' {
+            if !idle && script.is_none() {
+                return None;
+            }
+            continue;
+        }
+        how = match decode::command_tag(&reply[body]) {
+            "COMMIT" => Some(committed),
+            "PREPARE TRANSACTION" => Some(prepared),
+            // ROLLBACK TO SAVEPOINT has the same tag.
+            "ROLLBACK" if idle || mentions_chain(text) => Some(rolled_back),
+            "BEGIN" | "START TRANSACTION" if how.is_none() => {
+                Some("BEGIN was executed as a statement, and transactions do not nest; use savepoint()")
+            }
+            _ => how,
+        };
+    }
+    how.or(idle.then_some("a statement has ended it"))
+}
+
+/// ROLLBACK AND CHAIN.
+fn mentions_chain(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case("chain"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block() -> Block {
+        Block::new(Terms {
+            begin: "BEGIN".into(),
+            name: None,
+            attempt: 1,
+            of: 1,
+            deadline: Deadline::NEVER,
+            limit: None,
+            numbered: true,
+        })
+    }
+
+    fn commands(block: &mut Block) -> Vec<String> {
+        let (commands, _) = block.accompany(true).expect("goes on");
+        commands.into_iter().map(Cow::into_owned).collect()
+    }
+
+    #[test]
+    fn begin_and_savepoints_go_before_the_first_statement_that_needs_them() {
+        let mut block = block();
+        block.set_savepoint(1);
+        block.set_savepoint(2);
+        block.release_savepoint(2);
+        assert_eq!(
+            commands(&mut block),
+            ["BEGIN", "SAVEPOINT maypole_1"],
+            "nothing was done inside the second"
+        );
+        assert!(commands(&mut block).is_empty());
+        block.set_savepoint(2);
+        assert_eq!(commands(&mut block), ["SAVEPOINT maypole_2"]);
+        block.release_savepoint(2);
+        block.release_savepoint(1);
+        block.set_savepoint(1);
+        assert_eq!(commands(&mut block), ["RELEASE SAVEPOINT maypole_1", "SAVEPOINT maypole_1"]);
+    }
+
+    #[test]
+    fn a_savepoint_is_undone_on_the_server_only_if_it_knows_of_it() {
+        let mut block = block();
+        block.set_savepoint(1);
+        block.undo_savepoint(1);
+        assert_eq!(block.take_undo(), None);
+        assert_eq!(commands(&mut block), ["BEGIN"]);
+        block.set_savepoint(1);
+        commands(&mut block);
+        block.set_savepoint(2);
+        block.undo_savepoint(1);
+        let undo = "ROLLBACK TO SAVEPOINT maypole_1; RELEASE SAVEPOINT maypole_1";
+        assert_eq!(block.take_undo().as_deref(), Some(undo));
+        assert!(commands(&mut block).is_empty());
+        block.set_savepoint(1);
+        commands(&mut block);
+        block.undo_savepoint(1);
+        block.set_savepoint(1);
+        assert_eq!(
+            commands(&mut block).join("; "),
+            format!("{undo}; SAVEPOINT maypole_1"),
+            "or with the next"
+        );
+    }
+
+    #[test]
+    fn a_failure_that_was_undone_is_forgotten_with_the_next_statement() {
+        let mut block = block();
+        commands(&mut block);
+        block.fail(&Error::no_results());
+        block.fail(&Error::multiple_results());
+        assert!(block.failure().is_some_and(Error::is_no_results), "the first");
+        block.undo_savepoint(1);
+        assert!(block.failure().is_none() && block.last_failure().is_some());
+        commands(&mut block);
+        assert!(block.last_failure().is_none());
+    }
+
+    fn tags(tags: &[&str]) -> Vec<u8> {
+        let mut reply = Vec::new();
+        for tag in tags {
+            let length = u32::try_from(tag.len() + 5).expect("short");
+            reply.push(b'C');
+            reply.extend_from_slice(&length.to_be_bytes());
+            reply.extend_from_slice(tag.as_bytes());
+            reply.push(0);
+        }
+        reply
+    }
+
+    #[test]
+    fn what_ends_a_block_is_told_by_tags() {
+        let ended = |all: &[&str], idle, text: &str| {
+            ended_by(&tags(all), idle, text, Some(0)).map(|how| how.split(' ').next())
+        };
+        assert_eq!(ended(&["INSERT 0 1"], false, "INSERT"), None);
+        assert_eq!(ended(&["ROLLBACK"], false, "ROLLBACK TO a"), None);
+        assert_eq!(ended(&["COMMIT"], true, "COMMIT"), Some(Some("COMMIT")));
+        assert_eq!(ended(&["COMMIT"], false, "COMMIT AND CHAIN"), Some(Some("COMMIT")));
+        assert_eq!(ended(&["ROLLBACK"], false, "rollback and chain"), Some(Some("ROLLBACK")));
+        assert_eq!(ended(&["INSERT 0 1", "COMMIT", "BEGIN"], false, "…;…;…"), Some(Some("COMMIT")));
+        assert_eq!(ended(&["BEGIN"], false, "BEGIN"), Some(Some("BEGIN")));
+        assert_eq!(ended(&["PREPARE TRANSACTION"], true, "…"), Some(Some("PREPARE")));
+    }
+}
