@@ -109,7 +109,8 @@ fn refused<T>(what: &str, result: Result<T>) {
     let text = error.to_string();
     assert_eq!(error.outcome(), Outcome::NotSent, "{what}: {error:?}");
     assert!(text.contains("outside the transaction add_customer"), "{what}: {text}");
-    assert!(text.contains("outside()"), "{what}: {text}");
+    assert!(text.contains("outside()") || text.contains("pool()"), "{what}: how it is meant: {text}");
+    assert!(text.contains("(q)") || text.contains("q.") || text.contains("within"), "{what}: {text}");
     assert!(!error.is_retryable(), "{what}: doing it again does not help");
 }
 

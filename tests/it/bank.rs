@@ -1,7 +1,9 @@
-//! A bank under storm: transfers between accounts while sessions are killed, coroutines are cancelled, and the server is
-//! restarted and crashed. No money is made or lost, and what was said of a transfer is what happened to it.
+//! A bank under storm: transfers between accounts while sessions are killed, connections are cut at COMMIT, coroutines are
+//! cancelled, and the server is restarted and crashed. No money is made or lost, and what was said of a transfer is what
+//! happened to it.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -12,6 +14,7 @@ use maypole::{Database, Error, Isolation, JoinHandle, Outcome, Result, TxOptions
 use crate::support::chaos::Chaos;
 use crate::support::own_server::{OwnServer, terminate_one};
 use crate::support::pool::TestPool;
+use crate::support::proxy::{Backend, Frontend, Proxy, Rule, nth};
 use crate::support::random::Random;
 
 const ACCOUNTS: usize = 100;
@@ -52,6 +55,8 @@ struct Bank {
     over: AtomicBool,
     /// How often the body of a transaction was called.
     calls: AtomicUsize,
+    /// Commits whose answer was lost, and of which another connection told that they were rolled back.
+    resolved: AtomicUsize,
     book: Mutex<Vec<Entry>>,
     /// Errors that nothing explains: there must be none.
     wrong: Mutex<Vec<String>>,
@@ -101,8 +106,11 @@ impl Bank {
         let explained = match error.sqlstate() {
             // Others were faster, too often; a session was ended; the server stops, has crashed, or starts.
             Some(code) => matches!(code, "40001" | "40P01" | "57P01" | "57P02" | "57P03"),
-            None => error.is_closed() || error.is_timeout() || error.outcome() == Outcome::Unknown,
+            None => was_lost(error) || error.is_timeout(),
         };
+        if error.to_string().contains("another connection told") {
+            self.resolved.fetch_add(1, Ordering::Relaxed);
+        }
         match error.outcome() {
             Outcome::NotSent | Outcome::RolledBack if explained => Said::RolledBack,
             Outcome::Unknown if explained => Said::Unknown,
@@ -113,6 +121,11 @@ impl Bank {
             }
         }
     }
+}
+
+/// Whether the connection was lost, here or further down the chain of causes.
+fn was_lost(error: &Error) -> bool {
+    error.is_closed() || error.source().and_then(|cause| cause.downcast_ref()).is_some_and(was_lost)
 }
 
 /// Tells the test which worker is over, on whatever way out.
@@ -140,39 +153,70 @@ fn worker(bank: &Arc<Bank>, mut random: Random, tell: Tell) -> JoinHandle<()> {
 #[derive(Debug, Default)]
 struct Misfortunes {
     killed: usize,
+    cut: usize,
     cancelled: usize,
 }
 
-/// One misfortune after the other until the time is over; a restart at one third of it and a crash at two.
-fn storm(
-    server: &mut OwnServer,
-    application: &str,
-    chaos: &Chaos,
-    random: &mut Random,
-    length: Duration,
-) -> Misfortunes {
-    let start = Instant::now();
-    let mut misfortunes = Misfortunes::default();
-    let mut client = server.client();
-    let mut restarts = 0;
-    while start.elapsed() < length {
-        thread::sleep(Duration::from_millis(u64::try_from(random.below(PAUSE)).expect("small")));
-        if restarts < 2 && start.elapsed() > length * (restarts + 1) / 3 {
-            if restarts == 0 {
-                server.restart()
-            } else {
-                server.crash()
+/// Where it comes from.
+struct Storm {
+    server: OwnServer,
+    proxy: Proxy,
+    chaos: Chaos,
+    /// The application name of the bank's sessions.
+    name: String,
+    random: Random,
+}
+
+impl Storm {
+    /// One misfortune after the other until the time is over; a restart at one third of it and a crash at two.
+    fn rage(&mut self, length: Duration) -> Misfortunes {
+        let start = Instant::now();
+        let mut misfortunes = Misfortunes::default();
+        let mut client = self.server.client();
+        let (mut restarts, mut cut) = (0, None);
+        while start.elapsed() < length {
+            thread::sleep(Duration::from_millis(u64::try_from(self.random.below(PAUSE)).expect("small")));
+            if restarts < 2 && start.elapsed() > length * (restarts + 1) / 3 {
+                if restarts == 0 {
+                    self.server.restart()
+                } else {
+                    self.server.crash()
+                }
+                client = self.server.client();
+                restarts += 1;
+                continue;
             }
-            client = server.client();
-            restarts += 1;
-        } else if random.one_in(2) {
-            misfortunes.killed += usize::from(terminate_one(&mut client, application, random));
-        } else {
-            misfortunes.cancelled += usize::from(chaos.cancel_one(random));
+            match self.random.below(3) {
+                0 => {
+                    misfortunes.killed +=
+                        usize::from(terminate_one(&mut client, &self.name, &mut self.random));
+                }
+                1 => misfortunes.cancelled += usize::from(self.chaos.cancel_one(&mut self.random)),
+                _ => misfortunes.cut += self.cut(&mut cut),
+            }
         }
+        assert_eq!(restarts, 2);
+        misfortunes.cut += cut.map_or(0, |rule| end(&rule));
+        misfortunes
     }
-    assert_eq!(restarts, 2);
-    misfortunes
+
+    /// The next COMMIT or ROLLBACK is lost, or its reply is. How often the rule of the last time has acted.
+    fn cut(&mut self, rule: &mut Option<Rule>) -> usize {
+        let before = rule.take().map_or(0, |rule| end(&rule));
+        // Both are simple queries, and nothing else that the bank does is.
+        let next = self.proxy.on(Frontend, b'Q', nth(1));
+        *rule = Some(match self.random.below(3) {
+            0 => next.cut_before(),
+            1 => next.cut_after(),
+            _ => self.proxy.on(Backend, b'C', nth(1 + self.random.below(20))).cut_before(),
+        });
+        before
+    }
+}
+
+fn end(rule: &Rule) -> usize {
+    rule.release();
+    rule.hits()
 }
 
 #[test]
@@ -183,7 +227,7 @@ fn a_bank_under_storm_makes_and_loses_no_money_and_tells_the_truth() {
     });
     let length = Duration::from_secs(seconds);
     let mut random = Random::new();
-    let mut server = OwnServer::start(|server| {
+    let server = OwnServer::start(|server| {
         // A commit that takes its time is more often the one that is hit.
         server.setting("commit_delay", "1000").setting("commit_siblings", "0")
     });
@@ -197,8 +241,9 @@ fn a_bank_under_storm_makes_and_loses_no_money_and_tells_the_truth() {
              CREATE TABLE history (number int8, source int4, target int4, amount int8)"
         ))
         .expect("a bank");
-    let url = server.url();
-    let test = TestPool::of_server(&url, &url, length + MORE, |builder, config| {
+    let proxy = Proxy::start(&server.url());
+    proxy.forget();
+    let test = TestPool::of_server(&server.url(), &proxy.url(), length + MORE, |builder, config| {
         // Reading a whole table would be a conflict with every writer.
         let hook = |connection: &maypole::Connection| connection.script("SET enable_seqscan = off");
         builder.config(config).limit(CONNECTIONS).acquire_timeout(MORE).after_connect(hook)
@@ -207,6 +252,7 @@ fn a_bank_under_storm_makes_and_loses_no_money_and_tells_the_truth() {
         db: Database::from(test.pool.clone()),
         over: AtomicBool::new(false),
         calls: AtomicUsize::new(0),
+        resolved: AtomicUsize::new(0),
         book: Mutex::default(),
         wrong: Mutex::default(),
     });
@@ -219,11 +265,13 @@ fn a_bank_under_storm_makes_and_loses_no_money_and_tells_the_truth() {
         Some(handle)
     };
     let mut workers: Vec<_> = (0..WORKERS).map(|number| spawn(number, &mut random)).collect();
-    let (victims, name, mut seed, seen) = (chaos.clone(), test.name.clone(), random.fork(), bank.clone());
+    let mut storm =
+        Storm { server, proxy, chaos: chaos.clone(), name: test.name.clone(), random: random.fork() };
+    let seen = bank.clone();
     let storming = thread::spawn(move || {
-        let misfortunes = storm(&mut server, &name, &victims, &mut seed, length);
+        let misfortunes = storm.rage(length);
         seen.over.store(true, Ordering::Relaxed);
-        (server, misfortunes)
+        (storm, misfortunes)
     });
     let mut running = WORKERS;
     while running > 0 {
@@ -240,9 +288,9 @@ fn a_bank_under_storm_makes_and_loses_no_money_and_tells_the_truth() {
             workers[number] = spawn(number, &mut random);
         }
     }
-    let (server, misfortunes) = storming.join().expect("the storm does not panic");
+    let (storm, misfortunes) = storming.join().expect("the storm does not panic");
     test.finish();
-    audit(&bank, &server, &misfortunes);
+    audit(&bank, &storm.server, &misfortunes);
 }
 
 /// Compares what was said with what is.
@@ -270,7 +318,11 @@ fn audit(bank: &Bank, server: &OwnServer, misfortunes: &Misfortunes) {
         );
     }
     let attempts = bank.calls.load(Ordering::Relaxed);
-    println!("{} transfers in {attempts} attempts; {misfortunes:?}", book.len());
+    let resolved = bank.resolved.load(Ordering::Relaxed);
+    println!(
+        "{} transfers in {attempts} attempts; {misfortunes:?}; {resolved} resolved as rolled back",
+        book.len()
+    );
 
     let mut lies = Vec::new();
     for (number, entry) in book.iter().enumerate() {
@@ -305,6 +357,7 @@ fn audit(bank: &Bank, server: &OwnServer, misfortunes: &Misfortunes) {
     for confirmed in [false, true] {
         assert!(count(confirmed, Said::Committed) > 100, "work was done");
     }
-    assert!(misfortunes.killed > 10 && misfortunes.cancelled > 10, "a storm");
+    assert!(misfortunes.killed > 10 && misfortunes.cut > 10 && misfortunes.cancelled > 10, "a storm");
+    assert!(count(false, Said::Unknown) > 0, "commits whose answer was lost are among them");
     assert!(attempts > book.len() / 2, "attempts were counted");
 }
