@@ -105,26 +105,20 @@ fn a_function_on_a_lease_is_retried_on_the_same_session() {
 fn the_connection_is_lent_to_others_between_two_attempts() {
     let test = TestPool::new(1);
     let sql = failing("case_17_lent", 2, "40001");
-    let (calls, others) = (Calls::default(), Mutex::new(Vec::new()));
+    let (calls, served) = (Calls::default(), Calls::default());
     let answer = test.db.transaction_with(&STUBBORN, |q| {
         let call = calls.call();
-        let mut others = others.lock().expect("no holder panics");
-        if let Some(before) = others.pop() {
-            let before: maypole::JoinHandle<()> = before;
-            assert!(before.is_done(), "who waited has been served before attempt {call}");
-            before.join().expect("served");
-        }
+        assert_eq!(served.count(), call - 1, "who waited has been served before attempt {call}");
         if call < 3 {
-            let pool = test.pool.clone();
-            others.push(maypole::spawn(move || {
+            let (pool, served) = (test.pool.clone(), served.clone());
+            drop(maypole::spawn(move || {
                 let lease = pool.connection().expect("lent");
-                assert_eq!(lease.query("SELECT 7", ()).value::<i32>().expect("an answer"), 7);
                 assert!(!lease.in_transaction());
+                assert_eq!(lease.query("SELECT 7", ()).value::<i32>().expect("an answer"), 7);
+                served.call();
             }));
             eventually("the other waits for the only connection", || test.pool.stats().waiting == 1);
         }
-        // Done is told a moment after the lease is back.
-        drop(others);
         q.query(&sql, ()).value::<i64>()
     });
     assert_eq!((answer.expect("the third attempt"), calls.count()), (3, 3));
