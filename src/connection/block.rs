@@ -165,10 +165,16 @@ impl Block {
         self.ended
     }
 
+    /// Nothing runs in it any more.
+    pub(super) fn over(&self) -> Error {
+        let how = self.ended.unwrap_or("the statement that was to begin it failed before BEGIN was executed");
+        Error::usage(format!("the transaction is over: {how}"))
+    }
+
     /// A request is about to be sent: the commands that go before it, and whether the number is to be asked for behind it.
     pub(super) fn accompany(&mut self, may_write: bool) -> Result<(Commands, bool)> {
-        if let Some(ended) = self.ended {
-            return Err(Error::usage(format!("the transaction is over: {ended}")));
+        if self.ended.is_some() {
+            return Err(self.over());
         }
         self.undone = None;
         self.begun = true;

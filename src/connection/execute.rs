@@ -128,6 +128,7 @@ impl Connection {
     ) -> Result<(Arc<Statement>, Reply)> {
         // The server would take the statement, and could not describe it.
         encode::number_of(request.params.len())?;
+        self.stay_in_block(deadline)?;
         let plans = &self.link.knowledge.plans;
         let mut again = true;
         loop {

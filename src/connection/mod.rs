@@ -167,6 +167,7 @@ impl Connection {
 
     /// Runs a user's script; with an error comes how many characters went before it.
     pub(crate) fn run_script(&self, text: &str) -> Result<(), (Error, u32)> {
+        self.stay_in_block(Deadline::after(self.timeout)).map_err(|error| (error, 0))?;
         let block = self.link.with_block(|block, _| block.accompany(true));
         let (before, number) = block.transpose().map_err(|error| (error, 0))?.unwrap_or_default();
         let commands = before.len();
@@ -246,6 +247,21 @@ impl Connection {
                 Err(Error::timeout(Phase::Query, None, detail, Outcome::Unknown))
             }
         }
+    }
+
+    /// In a transaction block: it must be there, or what comes next would run without it. BEGIN goes with the first request, which
+    /// may have failed before BEGIN was executed, and may not be answered yet.
+    pub(crate) fn stay_in_block(&self, deadline: Deadline) -> Result<()> {
+        let lost = || self.link.with_block(|block, status| block.has_begun() && status == Status::Idle);
+        if lost() != Some(true) {
+            return Ok(());
+        }
+        self.settle(deadline)?;
+        if lost() != Some(true) {
+            return Ok(());
+        }
+        let over = self.link.with_block(|block, _| block.over());
+        Err(over.unwrap_or_else(|| Error::usage("the transaction is over")))
     }
 
     /// A statement in a transaction must not have ended it.

@@ -1,4 +1,4 @@
-//! One attempt at a transaction, from BEGIN to its end. Uses: connection, deadline, error, fate, guard, options, transaction.
+//! One attempt at a transaction, from BEGIN to its end. Uses: connection, deadline, error, fate, guard, options, protocol, transaction.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use crate::connection::{Block, Connection, Terms};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result, Within};
 use crate::guard;
+use crate::protocol::session::Status;
 
 /// What an attempt needs.
 pub(super) struct Attempt<'a> {
@@ -39,33 +40,65 @@ impl Attempt<'_> {
         if let Err(error) = self.begin(terms) {
             return Ended::unmade(error.into());
         }
-        let open = Open { connection: self.connection };
+        let mut open = Open { connection: self.connection, roll_back: true };
         let tx = Tx::new(self.connection.sibling(), 0, self.options.isolation);
         let result = {
             let _inside = guard::enter(self.connection.pool_name(), self.options.name);
             function(&tx)
         };
         let hooks = tx.hooks.into_inner();
-        let block = open.close();
-        let Some(mut block) = block else {
-            return Ended::unmade(Error::usage("the transaction has been ended by somebody else").into());
+        // From here on it is ended as the function wants it, whoever waits for that.
+        open.roll_back = false;
+        let value = match result {
+            Ok(value) => value,
+            Err(error) => return self.give_up(error, hooks),
         };
-        match result {
-            Ok(value) => self.finish(value, &mut block, hooks),
-            Err(mut error) => {
-                self.roll_back(&block);
-                if let Some(error) = own(&mut error)
-                    && block.ended().is_none()
-                {
-                    error.rolled_back(block.within());
-                }
-                Ended::Failed(error, block.last_failure().map(Error::duplicate), hooks.rollback)
+        let ended = match self.end {
+            End::Commit => self.commit(),
+            End::RollBack => self.rehearse(),
+        };
+        match ended {
+            Ok(()) if self.end == End::Commit => Ended::Done(value, hooks.commit),
+            Ok(()) => Ended::Done(value, hooks.rollback),
+            Err(error) => {
+                let undone = matches!(error.outcome(), Outcome::RolledBack | Outcome::NotSent);
+                let error = match self.look(|block| block.within()) {
+                    Some(within) => error.in_transaction(within),
+                    None => error,
+                };
+                let hooks = if undone { hooks.rollback } else { Vec::new() };
+                Ended::Failed(error.duplicate().into(), undone.then_some(error), hooks)
             }
         }
     }
 
+    /// The function has failed.
+    fn give_up<R, E: 'static>(&self, mut error: E, hooks: Hooks) -> Ended<R, E> {
+        self.roll_back();
+        let (mut failure, mut hooks) = (None, hooks.rollback);
+        self.look(|block| {
+            failure = block.last_failure().map(Error::duplicate);
+            match own(&mut error) {
+                // A statement of its own has ended it before: what was done may be there.
+                _ if block.ended().is_some() => hooks.clear(),
+                Some(error) => error.rolled_back(block.within()),
+                None => {}
+            }
+        });
+        Ended::Failed(error, failure, hooks)
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&mut Block) -> R) -> Option<R> {
+        self.connection.with_block(|block, _| look(block))
+    }
+
+    /// Until when an answer is waited for.
+    fn limit(&self) -> Deadline {
+        Deadline::after(self.connection.timeout()).min(self.deadline)
+    }
+
     fn begin(&self, terms: Terms) -> Result<()> {
-        self.connection.settle(Deadline::after(self.connection.timeout()).min(self.deadline))?;
+        self.connection.settle(self.limit())?;
         if self.connection.in_transaction() {
             return Err(Error::usage(
                 "this connection is in a transaction already, and transactions do not nest: use savepoint()",
@@ -75,30 +108,17 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn finish<R, E: From<Error>>(&self, value: R, block: &mut Block, hooks: Hooks) -> Ended<R, E> {
-        let ended = match self.end {
-            End::Commit => self.commit(block),
-            End::RollBack => self.undo(block),
-        };
-        match ended {
-            Ok(()) if self.end == End::Commit => Ended::Done(value, hooks.commit),
-            Ok(()) => Ended::Done(value, hooks.rollback),
-            Err(error) => {
-                let unknown = matches!(error.outcome(), Outcome::Unknown | Outcome::Done);
-                let hooks = if unknown { Vec::new() } else { hooks.rollback };
-                let failure = (!unknown).then(|| error.duplicate());
-                Ended::Failed(error.in_transaction(block.within()).into(), failure, hooks)
-            }
-        }
+    fn has_begun(&self) -> bool {
+        self.look(|block| block.has_begun()) == Some(true)
     }
 
-    fn commit(&self, block: &mut Block) -> Result<()> {
-        if !block.has_begun() {
+    fn commit(&self) -> Result<()> {
+        if !self.has_begun() {
             return Ok(());
         }
-        self.refuse_ended(block)?;
+        self.refuse_ended()?;
         if self.deadline.passed(Instant::now()) {
-            self.roll_back(block);
+            self.roll_back();
             let detail = "its function returned too late, it was rolled back";
             return Err(Error::timeout(
                 Phase::Transaction,
@@ -107,14 +127,14 @@ impl Attempt<'_> {
                 Outcome::RolledBack,
             ));
         }
-        let text = match block.take_undo() {
+        let text = match self.look(Block::take_undo).flatten() {
             Some(undo) => format!("{undo}; COMMIT"),
             None => "COMMIT".to_owned(),
         };
-        let error = match self.connection.simple(&text, self.deadline) {
+        let error = match self.connection.simple(&text, Deadline::NEVER) {
             Ok(tag) if tag == "COMMIT" => return Ok(()),
             // PostgreSQL's answer to COMMIT in a failed transaction (manual, COMMIT): no error, another tag.
-            Ok(_) => return Err(swallowed(block)),
+            Ok(_) => return Err(self.swallowed()),
             Err(error) => error,
         };
         let outcome = match error.sqlstate() {
@@ -127,24 +147,22 @@ impl Attempt<'_> {
                 let message = "COMMIT failed, the transaction was rolled back";
                 Err(Error::commit(message, outcome).caused_by(error))
             }
-            Outcome::NotSent => {
-                let message = "the connection was lost before COMMIT, the transaction was rolled back";
-                Err(Error::commit(message, outcome).caused_by(error))
-            }
-            Outcome::Done | Outcome::Unknown => self.resolve(block, error),
+            Outcome::NotSent => Err(lost_before(error)),
+            Outcome::Done | Outcome::Unknown => self.resolve(error),
         }
     }
 
     /// Nobody knows, unless another connection can tell.
-    fn resolve(&self, block: &Block, error: Error) -> Result<()> {
+    fn resolve(&self, error: Error) -> Result<()> {
         let unknown = "no answer to COMMIT came: the transaction may or may not have been committed";
-        let Some(number) = block.number() else {
+        let Some(number) = self.look(|block| block.number().cloned()).flatten() else {
             return Err(Error::commit(unknown, Outcome::Unknown).caused_by(error));
         };
-        match fate::look_up(self.connection, number) {
+        match fate::look_up(self.connection, &number) {
             Ok(true) => {
                 log::info!(
-                    target: "maypole::transaction", transaction = self.options.name.unwrap_or(""), number = &*number.id;
+                    target: "maypole::transaction",
+                    transaction = self.options.name.unwrap_or_default(), number = &*number.id;
                     "no answer to COMMIT came, and another connection told that the transaction was committed"
                 );
                 Ok(())
@@ -161,50 +179,72 @@ impl Attempt<'_> {
     }
 
     /// For tests: what COMMIT would have looked at is looked at, and nothing is kept.
-    fn undo(&self, block: &mut Block) -> Result<()> {
-        if !block.has_begun() {
+    fn rehearse(&self) -> Result<()> {
+        if !self.has_begun() {
             return Ok(());
         }
-        self.refuse_ended(block)?;
-        let mut text = block.take_undo().unwrap_or_default();
+        self.refuse_ended()?;
+        let mut text = self.look(Block::take_undo).flatten().unwrap_or_default();
         if !text.is_empty() {
             text += "; ";
         }
         text += "SET CONSTRAINTS ALL IMMEDIATE";
-        let checked = self.connection.simple(&text, self.deadline);
-        self.roll_back(block);
+        let checked = self.connection.simple(&text, Deadline::NEVER);
+        self.roll_back();
         match checked {
             Ok(_) => Ok(()),
-            Err(error) if error.sqlstate() == Some("25P02") => Err(swallowed(block)),
+            Err(error) if error.sqlstate() == Some("25P02") => Err(self.swallowed()),
+            Err(error) if error.outcome() == Outcome::NotSent => Err(lost_before(error)),
             Err(error) => Err(Error::commit("COMMIT would fail", Outcome::RolledBack).caused_by(error)),
         }
     }
 
-    fn refuse_ended(&self, block: &Block) -> Result<()> {
-        if block.ended().is_none() {
-            return Ok(());
+    /// A statement may have ended it, or BEGIN not been executed at all.
+    fn refuse_ended(&self) -> Result<()> {
+        if self.look(|block| block.ended().is_some()) == Some(true) {
+            // It may have begun another.
+            self.roll_back();
+            let message = "the transaction did not end with its function: a statement has ended it";
+            return Err(self.with_failure(Error::commit(message, Outcome::Done)));
         }
-        // It may have begun another.
-        self.roll_back(block);
-        let message = "the transaction did not end with its function: a statement has ended it";
-        let error = Error::commit(message, Outcome::Done);
-        Err(match block.failure() {
-            Some(failure) => error.caused_by(failure.duplicate()),
+        match self.connection.stay_in_block(self.limit()) {
+            Ok(()) => Ok(()),
+            Err(error) if self.connection.is_lost() => Err(lost_before(error)),
+            Err(error) if error.is_timeout() => {
+                self.roll_back();
+                Err(error.with_outcome(Outcome::RolledBack))
+            }
+            Err(_) => Err(self.swallowed()),
+        }
+    }
+
+    /// The function returned `Ok`, and a statement had failed.
+    fn swallowed(&self) -> Error {
+        let message =
+            "the transaction was rolled back: one of its statements had failed, and its function returned Ok";
+        self.with_failure(Error::commit(message, Outcome::RolledBack))
+    }
+
+    fn with_failure(&self, error: Error) -> Error {
+        match self.look(|block| block.failure().map(Error::duplicate)).flatten() {
+            Some(failure) => error.caused_by(failure),
             None => error,
-        })
+        }
     }
 
     /// Ends it; does not wait behind what nobody waits for, nor beyond the deadline. If that fails the connection is closed:
     /// in any case nothing is committed.
-    fn roll_back(&self, block: &Block) {
+    fn roll_back(&self) {
         let connection = self.connection;
-        if !block.has_begun() || connection.is_lost() {
+        if !self.has_begun() || connection.is_lost() {
             return;
         }
         if connection.is_waiting() || self.deadline.passed(Instant::now()) {
             connection.post_rollback();
-        } else if connection.in_transaction()
+        } else if connection.link().status() != Status::Idle
             && let Err(failed) = connection.simple("ROLLBACK", Deadline::NEVER)
+            // Sent, and its answer is on its way.
+            && !failed.is_timeout()
         {
             log::warn!(target: "maypole::transaction", "ROLLBACK failed, the connection is closed: {failed}");
             connection.kill(failed);
@@ -212,34 +252,21 @@ impl Attempt<'_> {
     }
 }
 
-/// The function returned `Ok`, and a statement had failed.
-fn swallowed(block: &Block) -> Error {
-    let message =
-        "the transaction was rolled back: one of its statements had failed, and its function returned Ok";
-    let error = Error::commit(message, Outcome::RolledBack);
-    match block.failure() {
-        Some(failure) => error.caused_by(failure.duplicate()),
-        None => error,
-    }
+fn lost_before(error: Error) -> Error {
+    let message = "the connection was lost before COMMIT, the transaction was rolled back";
+    Error::commit(message, Outcome::NotSent).caused_by(error)
 }
 
-/// A block that is open: rolled back when its function is left by a panic or a cancel. Posts the ROLLBACK and does not wait.
+/// A block that is open until this is dropped. If the function is left by a panic or a cancel, the ROLLBACK is posted, and not
+/// waited for.
 struct Open<'c> {
     connection: &'c Connection,
-}
-
-impl Open<'_> {
-    /// The function has returned.
-    fn close(self) -> Option<Block> {
-        let block = self.connection.close_block();
-        std::mem::forget(self);
-        block
-    }
+    roll_back: bool,
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if self.connection.close_block().is_some_and(|block| block.has_begun()) {
+        if self.connection.close_block().is_some_and(|block| block.has_begun()) && self.roll_back {
             self.connection.post_rollback();
         }
     }

@@ -4,6 +4,7 @@ mod asides;
 mod askers;
 mod authentication;
 mod bank;
+mod blocks;
 mod catalogue;
 mod changes;
 mod check;

@@ -1,10 +1,11 @@
 //! A transaction takes effect as a whole or not at all, and what is reported is what happened (reliability cases 14 to
 //! 16, 18 and 19).
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use maypole::{Connection, Outcome, Phase, Result};
+use maypole::{Connection, Outcome, Phase, Result, TxOptions};
 
 use crate::support::chaos::cancel;
 use crate::support::client::Client;
@@ -25,24 +26,59 @@ fn table(name: &str) {
     client.query(&format!("CREATE TABLE {name} (round int4, step int4)")).expect("a table");
 }
 
-/// A transaction with every kind of exchange in it, that stores two rows.
-fn work(connection: &Connection, table: &str, round: usize) -> Result<()> {
+/// A transaction with every kind of exchange in it, that stores two rows: with savepoints that are kept and undone, an attempt
+/// that fails and is made again, and hooks. `place` is called before and behind each statement.
+fn work(
+    connection: &Connection,
+    table: &str,
+    round: usize,
+    options: TxOptions,
+    place: &dyn Fn(),
+) -> Result<()> {
     let round = i32::try_from(round).expect("small");
-    connection.transaction(|q| {
+    let attempts = Cell::new(0);
+    connection.transaction_with(&options.name("work").retries(1), |q| {
+        attempts.set(attempts.get() + 1);
+        place();
+        q.after_commit(|| ());
         // Another text in each round, so that it is prepared each time.
         let insert = format!("INSERT INTO {table} VALUES ($1, $2) -- {round}");
         q.query(&insert, (round, 1)).run()?;
+        place();
+        if attempts.get() == 1 {
+            q.script("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")?;
+        }
         for row in q.query("SELECT generate_series(1, 3)", ()).chunk(2).iter::<i32>() {
             row?;
+            place();
+        }
+        let undone = q.savepoint(|q| {
+            place();
+            q.query(&insert, (round, 3)).run()?;
+            place();
+            q.query("SELECT 1 / 0", ()).value::<i32>()
+        });
+        // Lost connections are errors too.
+        if let Err(error) = undone
+            && error.sqlstate() != Some("22012")
+        {
+            return Err(error);
         }
         q.script("SELECT 1; SELECT 2")?;
-        q.query(&insert, (round, 2)).run()?;
+        place();
+        q.savepoint(|q| {
+            q.query(&insert, (round, 2)).run()?;
+            place();
+            Ok(())
+        })?;
+        place();
         Ok(())
     })
 }
 
 /// Case 19: a cancel at every message of a transaction. Held, cancelled, let go.
 fn cancelled_everywhere(direction: Direction, name: &'static str) {
+    let confirmed = TxOptions::new().confirm_commit();
     table(name);
     let proxy = Proxy::start(&server().url());
     let test = TestPool::at(&proxy.url(), 1);
@@ -55,7 +91,7 @@ fn cancelled_everywhere(direction: Direction, name: &'static str) {
         let pool = test.pool.clone();
         let victim = maypole::spawn(move || {
             let lease = pool.connection().expect("lent");
-            work(&lease, name, round).expect("committed");
+            work(&lease, name, round, confirmed, &|| ()).expect("committed");
         });
         eventually("held, or over", || held.hits() > 0 || victim.is_done());
         if held.hits() == 0 {
@@ -95,7 +131,13 @@ fn a_transaction_can_be_cancelled_at_each_message_to_the_server() {
 
 /// Case 14, at every message: the connection is cut there, and what is reported must agree with what is stored.
 fn cut_everywhere(direction: Direction, name: &'static str, cut: impl Fn(RuleMaker<'_>) -> Rule) {
+    cut_with(direction, name, TxOptions::new(), &cut);
+    cut_with(direction, &format!("{name}_confirmed"), TxOptions::new().confirm_commit(), &cut);
+}
+
+fn cut_with(direction: Direction, name: &str, options: TxOptions, cut: &dyn Fn(RuleMaker<'_>) -> Rule) {
     table(name);
+    let confirmed = name.ends_with("_confirmed");
     let proxy = Proxy::start(&server().url());
     let test = TestPool::at(&proxy.url(), 1);
     let mut unknown = 0;
@@ -105,7 +147,7 @@ fn cut_everywhere(direction: Direction, name: &'static str, cut: impl Fn(RuleMak
         test.ledger();
         let cut = cut(proxy.on(direction, ANY, nth(round)));
         let lease = test.pool.connection().expect("lent");
-        let result = work(&lease, name, round);
+        let result = work(&lease, name, round, options, &|| ());
         drop(lease);
         let hits = cut.hits();
         cut.release();
@@ -125,7 +167,11 @@ fn cut_everywhere(direction: Direction, name: &'static str, cut: impl Fn(RuleMak
             break;
         }
     }
-    assert!(unknown > 0, "a cut after COMMIT went out is among them");
+    assert_eq!(
+        unknown == 0,
+        confirmed,
+        "a cut after COMMIT went out is among them, and is found out if that is wanted"
+    );
     test.finish();
 }
 
@@ -255,25 +301,39 @@ fn a_transaction_whose_function_fails_is_rolled_back_and_its_error_is_passed_on(
     test.finish();
 }
 
-/// Case 19: by a panic, at each place between two statements.
+/// Case 19: by a panic, at each place between two statements, on a lease that is used again and on one that is given back.
 #[test]
-fn a_transaction_whose_function_panics_is_rolled_back() {
+fn a_transaction_can_panic_at_each_place() {
     table("panicked");
     let test = TestPool::new(1);
-    for place in 0..3 {
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            test.db.transaction(|q| -> Result<()> {
-                for step in 0..3 {
-                    assert_ne!(step, place, "in the middle");
-                    q.query("INSERT INTO panicked VALUES (1, 1)", ()).run()?;
-                }
-                Ok(())
-            })
-        }));
-        assert!(result.is_err(), "the panic goes through");
-        test.ledger();
-        assert_eq!(stored("panicked", 1), 0);
+    for again in [true, false] {
+        for round in 1.. {
+            let left = Cell::new(round);
+            let place = || {
+                left.set(left.get() - 1);
+                assert_ne!(left.get(), 0, "in the middle");
+            };
+            let lease = test.pool.connection().expect("lent");
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                work(&lease, "panicked", round, TxOptions::new().confirm_commit(), &place)
+            }));
+            if again {
+                assert_eq!(lease.query("SELECT 7", ()).value::<i32>().expect("an answer"), 7);
+                assert!(!lease.in_transaction());
+            }
+            drop(lease);
+            test.ledger();
+            assert_eq!(test.sessions("AND state LIKE 'idle in transaction%'"), 0, "at place {round}");
+            if result.is_ok() {
+                assert!(round > 10, "there are more places than {round}");
+                break;
+            }
+            assert_eq!(stored("panicked", round), 0, "at place {round}");
+        }
+        let mut client = Client::connect(&server().url()).expect("the server answers");
+        client.query("DELETE FROM panicked").expect("empty");
     }
+    assert_eq!(test.pool.stats().opened, 1, "the connection is kept");
     test.finish();
 }
 

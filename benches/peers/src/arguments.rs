@@ -6,12 +6,12 @@ use crate::workload::Workload;
 pub const USAGE: &str = "\
 usage: peers [options]
 
-  --workload NAME   select, latency, declared, mapping, rows, borrow or memory (select)
+  --workload NAME   select, latency, update, tpcb, declared, mapping, rows, borrow or memory (select)
   --systems A,B     which systems (all that know the workload)
   --rounds N        how often each runs, interleaved (5)
   --seconds N       how long each measures, after half a second of warm-up (4)
   --conns N         connections (8)
-  --tasks N         coroutines or async tasks (256)
+  --tasks N         coroutines or async tasks (256; 64 for tpcb)
   --under COMMAND   run each system under this: \"strace -f -c\", \"perf record -g -o FILE\"
   --no-counts       do not count instructions and allocations (declared and mapping do, where valgrind is)
   --quick           one round of one second: shows that everything runs, measures nothing";
@@ -25,7 +25,8 @@ pub struct Arguments {
     pub rounds: u64,
     pub seconds: f64,
     pub conns: usize,
-    pub tasks: usize,
+    /// As many as the workload wants, if not said.
+    pub tasks: Option<usize>,
     /// Which round a child is in: the seed of its ids.
     pub round: u64,
     /// The words of a command that each child is run under.
@@ -54,7 +55,7 @@ impl Arguments {
             rounds: 5,
             seconds: 4.0,
             conns: 8,
-            tasks: 256,
+            tasks: None,
             round: 0,
             under: Vec::new(),
             counts: true,
@@ -83,7 +84,9 @@ impl Arguments {
             }
             "--systems" => {
                 self.systems = value.split(',').map(str::to_owned).collect();
-                let names: Vec<_> = systems::ALL.iter().map(|system| system.name).collect();
+                let mut names: Vec<_> = systems::ALL.iter().map(|system| system.name).collect();
+                names.sort_unstable();
+                names.dedup();
                 if let Some(unknown) = self.systems.iter().find(|name| !names.contains(&name.as_str())) {
                     return Err(format!("{unknown}: no such system; there are {}", names.join(", ")));
                 }
@@ -95,7 +98,7 @@ impl Arguments {
                 self.seconds = seconds.ok_or_else(|| format!("{word}: {value} is not a number above 0"))?;
             }
             "--conns" => self.conns = positive(word, &value)?,
-            "--tasks" => self.tasks = positive(word, &value)?,
+            "--tasks" => self.tasks = Some(positive(word, &value)?),
             "--round" => self.round = positive(word, &value)?,
             "--operations" => self.operations = Some(positive(word, &value)?),
             "--under" => self.under = value.split_whitespace().map(str::to_owned).collect(),

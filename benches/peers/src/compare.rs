@@ -91,6 +91,7 @@ mod tests {
             max_us: None,
             rss_mb: 0.0,
             in_turns_ns_per_op: None,
+            all_ops: None,
             errors: 0,
         }
     }

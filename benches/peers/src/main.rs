@@ -5,6 +5,7 @@
 //! run mean anything. Each run prints a line of JSON; the table of medians goes to standard error.
 
 mod arguments;
+mod books;
 mod compare;
 mod count;
 mod events;
@@ -14,6 +15,9 @@ mod process;
 mod readings;
 mod report;
 mod systems;
+mod tpcb;
+mod transaction;
+mod update;
 mod workload;
 mod world;
 

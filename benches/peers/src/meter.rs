@@ -2,11 +2,12 @@
 //!
 //! Short operations are counted in a window of time. Long pieces of work, which its edges would cut, are timed as a whole.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::transaction::Transaction;
 use crate::workload::Load;
 use crate::world::{Ids, stored};
 use crate::{Result, process};
@@ -75,6 +76,8 @@ pub struct Tally {
     ids: Ids,
     failed: bool,
     pub ops: u64,
+    /// With those outside of the window.
+    pub all_ops: u64,
     pub errors: u64,
     pub wrong: u64,
     pub latencies: Histogram,
@@ -88,6 +91,7 @@ impl Tally {
             ids: Ids::new(seed),
             failed: false,
             ops: 0,
+            all_ops: 0,
             errors: 0,
             wrong: 0,
             latencies: Histogram::new(),
@@ -113,12 +117,38 @@ impl Tally {
     /// The answer to the question for this row.
     #[inline]
     pub fn answered<E: Display>(&mut self, id: i32, answer: std::result::Result<(i32, i32), E>) {
+        self.judged(id, answer, |row| *row == (id, stored(id)));
+    }
+
+    /// What to do next.
+    #[inline]
+    pub fn next<T: Transaction>(&mut self) -> Option<T> {
+        self.goes_on().then(|| T::random(&mut self.ids))
+    }
+
+    /// What came of it.
+    #[inline]
+    pub fn settled<T: Transaction, E: Display>(
+        &mut self,
+        asked: T,
+        answer: std::result::Result<T::Answer, E>,
+    ) {
+        self.judged(asked, answer, |answer| asked.is_right(answer));
+    }
+
+    #[inline]
+    fn judged<A: Debug, E: Display>(
+        &mut self,
+        asked: impl Debug,
+        answer: std::result::Result<A, E>,
+        is_right: impl FnOnce(&A) -> bool,
+    ) {
         match answer {
-            Ok(row) if row == (id, stored(id)) => self.done(),
-            Ok(row) => {
+            Ok(answer) if is_right(&answer) => self.done(),
+            Ok(answer) => {
                 // An error, and more: it takes the speed from the whole run.
                 self.wrong += 1;
-                self.fail(&format!("asked for {id}, got {row:?}"));
+                self.fail(&format!("asked for {asked:?}, got {answer:?}"));
             }
             Err(error) => self.fail(&error),
         }
@@ -128,12 +158,20 @@ impl Tally {
     #[inline]
     pub fn done(&mut self) {
         let now = Instant::now();
+        self.all_ops += 1;
         // What began in the warm-up counts if it ended in the window, which what ends behind it makes up for.
         if self.window.counts(now) {
             self.ops += 1;
             self.latencies.record(now - self.begun);
         }
         self.begun = now;
+    }
+
+    /// An operation that another program has timed.
+    pub fn done_elsewhere(&mut self, latency: Duration) {
+        self.ops += 1;
+        self.all_ops += 1;
+        self.latencies.record(latency);
     }
 
     /// So many operations that are too short to be timed one by one.
@@ -160,6 +198,7 @@ impl Tally {
     /// Adds what another task did.
     pub fn add(&mut self, other: &Tally) {
         self.ops += other.ops;
+        self.all_ops += other.all_ops;
         self.errors += other.errors;
         self.wrong += other.wrong;
         self.latencies.add(&other.latencies);

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use maypole::embedded::Server;
 
 use crate::arguments::Arguments;
+use crate::books::Books;
 use crate::report::{self, Report};
 use crate::systems::{self, System};
 use crate::workload::{URL_VARIABLE, Workload};
-use crate::{Result, compare, count, events, readings, world};
+use crate::{Result, compare, count, events, readings, tpcb, world};
 
 /// A run that takes so much longer than it should has hung.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,6 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     match arguments.workload {
         Workload::Mapping => readings::fill(&url)?,
         Workload::Rows | Workload::RowsCollected => events::fill(&url)?,
+        Workload::Tpcb => tpcb::fill(&url)?,
         _ => world::fill(&url)?,
     }
     let mut fine = true;
@@ -48,12 +50,16 @@ fn run_case(case: Workload, arguments: &Arguments, url: &str) -> Result<bool> {
     let rounds = if case == Workload::Memory { 1 } else { arguments.rounds };
     for round in 1..=rounds {
         for system in &chosen {
+            let books = Books::open(case, url)?;
             match child(system, case, round, arguments, url)? {
+                Some(lines) if case == Workload::Memory => print!("{lines}"),
+                // It can't run here, and has said why.
+                Some(lines) if lines.is_empty() => {}
                 Some(lines) => {
-                    print!("{lines}");
-                    if case != Workload::Memory {
-                        reports.push(serde_json::from_str(&lines)?);
-                    }
+                    let mut report: Report = serde_json::from_str(&lines)?;
+                    books.audit(url, &mut report)?;
+                    report.print()?;
+                    reports.push(report);
                 }
                 None => fine = false,
             }
@@ -102,11 +108,13 @@ fn child(
     let numbers = [
         ("--seconds", arguments.seconds.to_string()),
         ("--conns", arguments.conns.to_string()),
-        ("--tasks", arguments.tasks.to_string()),
         ("--round", round.to_string()),
     ];
     for (name, value) in numbers {
         command.args([name, &value]);
+    }
+    if let Some(tasks) = arguments.tasks {
+        command.args(["--tasks", &tasks.to_string()]);
     }
     if let Some(operations) = arguments.operations {
         command.args(["--operations", &operations.to_string()]);

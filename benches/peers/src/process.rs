@@ -10,7 +10,21 @@ use crate::Result;
 
 /// User and system time of all its threads.
 pub fn cpu_time() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    cpu_time_of(UsageWho::RUSAGE_SELF)
+}
+
+/// User and system time of the programs that it has run and waited for.
+pub fn children_cpu_time() -> Result<Duration> {
+    cpu_time_of(UsageWho::RUSAGE_CHILDREN)
+}
+
+/// The most memory that one of these has ever had resident, in bytes.
+pub fn children_peak_bytes() -> Result<u64> {
+    Ok(getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss().unsigned_abs() * 1024)
+}
+
+fn cpu_time_of(who: UsageWho) -> Result<Duration> {
+    let usage = getrusage(who)?;
     Ok(duration(usage.user_time()) + duration(usage.system_time()))
 }
 

@@ -24,6 +24,9 @@ pub struct Report {
     /// What the CPU takes more than for the system it is compared with, both in turns in one process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_turns_ns_per_op: Option<f64>,
+    /// Operations before, in and after the time that counts, where the tables must tell of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_ops: Option<u64>,
     /// Operations that failed; wrong answers are among them.
     pub errors: u64,
 }
@@ -63,8 +66,23 @@ impl Report {
             max_us: figure(all.latencies.max()),
             rss_mb: rounded(process::peak_bytes()? as f64 / 1e6),
             in_turns_ns_per_op: None,
+            all_ops: load.workload.changes_tables().then_some(all.all_ops),
             errors: all.errors,
         })
+    }
+
+    /// Takes its speed: something was wrong that only came out at the end.
+    pub fn void(&mut self) {
+        self.errors += 1;
+        for figure in [
+            &mut self.ops_per_s,
+            &mut self.client_us_per_op,
+            &mut self.p50_us,
+            &mut self.p99_us,
+            &mut self.max_us,
+        ] {
+            *figure = None;
+        }
     }
 
     pub fn print(&self) -> Result<()> {
@@ -177,9 +195,14 @@ mod tests {
             let mut tally = Tally::new(Window::open_now(Duration::from_secs(60)), 0);
             tally.answered(7, Ok::<_, String>((7, stored(7))));
             tally.answered(8, answer);
-            let report = Report::new("test", &load, cost, vec![tally]).unwrap();
-            (report.errors, report.ops_per_s, report.client_us_per_op)
+            Report::new("test", &load, cost, vec![tally]).unwrap()
         };
+        let figures = |report: &Report| (report.errors, report.ops_per_s, report.client_us_per_op);
+        let mut void = report(Ok((8, stored(8))));
+        assert!(void.p50_us.is_some());
+        void.void();
+        assert_eq!((figures(&void), void.p50_us), ((1, None, None), None));
+        let report = |answer| figures(&report(answer));
         assert_eq!(report(Ok((8, stored(8)))), (0, Some(2.0), Some(250_000.0)));
         assert_eq!(report(Err("lost".into())), (1, Some(1.0), Some(500_000.0)));
         assert_eq!(report(Ok((9, stored(9)))), (1, None, None));

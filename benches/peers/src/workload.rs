@@ -13,6 +13,10 @@ pub enum Workload {
     Select,
     /// The same query by one task.
     Latency,
+    /// Many tasks share the pool; each reads a row and changes it, in one transaction.
+    Update,
+    /// The same with the transaction of pgbench, which is like that of TPC-B.
+    Tpcb,
     /// The same query by one task, declared and by hand, on one leased connection and through the pool.
     Declared,
     /// The rows of one answer are mapped again and again: the derive beside an implementation by hand.
@@ -29,9 +33,11 @@ pub enum Workload {
     Memory,
 }
 
-const NAMES: [(&str, Workload); 9] = [
+const NAMES: [(&str, Workload); 11] = [
     ("select", Workload::Select),
     ("latency", Workload::Latency),
+    ("update", Workload::Update),
+    ("tpcb", Workload::Tpcb),
     ("declared", Workload::Declared),
     ("mapping", Workload::Mapping),
     ("rows", Workload::Rows),
@@ -55,6 +61,8 @@ impl Workload {
         match self {
             Workload::Select => &[Workload::Select],
             Workload::Latency => &[Workload::Latency],
+            Workload::Update => &[Workload::Update],
+            Workload::Tpcb => &[Workload::Tpcb],
             Workload::Declared => &[Workload::Declared],
             Workload::Mapping => &[Workload::Mapping],
             Workload::Rows => &[Workload::Rows, Workload::RowsCollected],
@@ -63,6 +71,11 @@ impl Workload {
             Workload::BorrowContended => &[Workload::BorrowContended],
             Workload::Memory => &[Workload::Memory],
         }
+    }
+
+    /// Whether its operations change the tables, which are then looked at after each run.
+    pub fn changes_tables(self) -> bool {
+        matches!(self, Workload::Update | Workload::Tpcb)
     }
 
     /// How many operations are done when their instructions are counted; none where nobody asks for so exact a figure.
@@ -102,7 +115,8 @@ impl Load {
     pub fn new(arguments: &Arguments) -> Result<Load> {
         let url = std::env::var(URL_VARIABLE).map_err(|_| format!("a child needs {URL_VARIABLE}"))?;
         let (conns, tasks) = match arguments.workload {
-            Workload::Select => (arguments.conns, arguments.tasks),
+            Workload::Select | Workload::Update => (arguments.conns, arguments.tasks.unwrap_or(256)),
+            Workload::Tpcb => (arguments.conns, arguments.tasks.unwrap_or(64)),
             Workload::Latency | Workload::Borrow => (arguments.conns, 1),
             Workload::Declared | Workload::Mapping | Workload::Rows | Workload::RowsCollected => (1, 1),
             Workload::BorrowContended => (50, 2_000),

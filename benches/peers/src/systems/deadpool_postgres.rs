@@ -1,15 +1,14 @@
 //! deadpool-postgres as its documentation recommends: `prepare_cached`, the fast recycling method, two worker threads.
 
-use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 
 use super::System;
-use crate::meter::Tally;
-use crate::report::{Report, Weight};
+use super::tokio_tasks::{self, measure};
+use crate::report::Weight;
 use crate::workload::{BATCH, Load, Workload};
 use crate::{Result, process, world};
 
@@ -26,7 +25,7 @@ pub const SYSTEM: System = System {
 };
 
 fn run(name: &'static str, load: &Load) -> Result<()> {
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio_tasks::runtime()?;
     match load.workload {
         Workload::Select | Workload::Latency => select(name, load, &runtime),
         Workload::Borrow => borrow(name, load, &runtime),
@@ -99,17 +98,11 @@ fn borrow_contended(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
     })
 }
 
-/// Runs the work in each task and prints what came of it.
-fn measure<F>(name: &str, load: &Load, runtime: &Runtime, work: impl Fn(Tally) -> F) -> Result<()>
-where
-    F: Future<Output = Tally> + Send + 'static,
-{
-    let window = load.window();
-    let tasks: Vec<_> =
-        (0..load.tasks).map(|task| runtime.spawn(work(Tally::new(window, load.seed(task))))).collect();
-    let cost = window.watch()?;
-    let tallies = tasks.into_iter().map(|task| runtime.block_on(task));
-    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
+/// A pool whose connections are all open.
+pub fn open_pool(load: &Load, runtime: &Runtime) -> Result<Pool> {
+    let pool = pool(load, load.conns)?;
+    runtime.block_on(open(&pool, load.conns))?;
+    Ok(pool)
 }
 
 fn pool(load: &Load, limit: usize) -> Result<Pool> {
@@ -125,12 +118,16 @@ fn warm_pool(load: &Load, runtime: &Runtime) -> Result<Pool> {
     Ok(pool)
 }
 
-async fn warm(pool: &Pool, count: usize) -> Result<()> {
+async fn open(pool: &Pool, count: usize) -> Result<Vec<Object>> {
     let mut objects = Vec::new();
     for _ in 0..count {
         objects.push(pool.get().await?);
     }
-    for object in &objects {
+    Ok(objects)
+}
+
+async fn warm(pool: &Pool, count: usize) -> Result<()> {
+    for object in &open(pool, count).await? {
         ask_on(object, 1).await?;
     }
     Ok(())

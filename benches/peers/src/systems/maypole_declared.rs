@@ -29,7 +29,7 @@ const fn system(name: &'static str, run: fn(&'static str, &Load) -> Result<()>) 
 static POOL: OnceLock<Pool> = OnceLock::new();
 
 /// There is no settings file here: the database is made of the pool, for both ways alike.
-static DB: LazyLock<Database> = LazyLock::new(|| Database::from(POOL.wait().clone()));
+pub static DB: LazyLock<Database> = LazyLock::new(|| Database::from(POOL.wait().clone()));
 
 #[derive(FromRow)]
 struct World {
@@ -73,9 +73,7 @@ type Ask<'a> = &'a dyn Fn(i32) -> Answer<World>;
 
 fn run(name: &'static str, load: &Load, way: Way) -> Result<()> {
     maypole_lease::configure(load);
-    let pool = maypole_lease::pool(load, load.conns)?;
-    POOL.set(pool.clone()).map_err(|_| "the pool is made twice")?;
-    LazyLock::force(&DB);
+    let pool = database_pool(load)?;
     let mut difference = None;
     if way.declared && load.operations.is_none() {
         let (load, pool) = (load.clone(), pool.clone());
@@ -96,6 +94,14 @@ fn run(name: &'static str, load: &Load, way: Way) -> Result<()> {
     })?;
     report.in_turns_ns_per_op = difference.map(rounded);
     report.print()
+}
+
+/// Makes the pool of the database.
+pub fn database_pool(load: &Load) -> Result<Pool> {
+    let pool = maypole_lease::pool(load, load.conns)?;
+    POOL.set(pool.clone()).map_err(|_| "the pool is made twice")?;
+    LazyLock::force(&DB);
+    Ok(pool)
 }
 
 /// How many nanoseconds of CPU the declared one takes more: the median of many pairs.

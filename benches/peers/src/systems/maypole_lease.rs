@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use may::coroutine::yield_now;
 use may::sync::SyncFlag;
-use maypole::{Database, JoinHandle, Pool};
+use maypole::{Database, JoinHandle, Lease, Pool};
 
 use super::System;
 use crate::meter::Tally;
@@ -128,9 +128,13 @@ fn warm_pool(load: &Load) -> Result<Pool> {
     Ok(pool)
 }
 
+/// So many connections of it, all open.
+pub fn open(pool: &Pool, count: usize) -> Result<Vec<Lease>> {
+    Ok((0..count).map(|_| pool.connection()).collect::<maypole::Result<_>>()?)
+}
+
 fn warm(pool: &Pool, count: usize) -> Result<()> {
-    let leases = (0..count).map(|_| pool.connection()).collect::<maypole::Result<Vec<_>>>()?;
-    for lease in &leases {
+    for lease in &open(pool, count)? {
         lease.query(world::SELECT, (1,)).unique::<(i32, i32)>()?;
     }
     Ok(())

@@ -1,20 +1,26 @@
 //! The systems that are measured, one file each.
 
 mod deadpool_postgres;
+mod deadpool_transactions;
 mod floor_blocking;
 mod floor_coroutines;
 mod maypole_declared;
 mod maypole_lease;
 mod maypole_mapping;
 mod maypole_rows;
+mod maypole_transactions;
+mod pgbench;
+mod r2d2_postgres;
 mod sqlx;
+mod sqlx_transactions;
 mod tokio_postgres;
+mod tokio_tasks;
 
 use crate::Result;
 use crate::arguments::Arguments;
 use crate::workload::{Load, Workload};
 
-/// Something that is measured.
+/// Something that is measured; one name may stand for several of them, each for other workloads.
 pub struct System {
     pub name: &'static str,
     /// What it can be measured on.
@@ -24,7 +30,7 @@ pub struct System {
 }
 
 /// The first of a workload is the one that the others are compared with.
-pub const ALL: [System; 14] = [
+pub const ALL: [System; 19] = [
     maypole_lease::SYSTEM,
     deadpool_postgres::SYSTEM,
     floor_coroutines::SYSTEM,
@@ -39,15 +45,18 @@ pub const ALL: [System; 14] = [
     maypole_rows::SYSTEM,
     tokio_postgres::SYSTEM,
     sqlx::SYSTEM,
+    maypole_transactions::SYSTEM,
+    deadpool_transactions::SYSTEM,
+    sqlx_transactions::SYSTEM,
+    r2d2_postgres::SYSTEM,
+    pgbench::SYSTEM,
 ];
 
 /// Measures one system in this process.
 pub fn run(name: &str, arguments: &Arguments) -> Result<bool> {
-    let system = ALL.into_iter().find(|system| system.name == name);
-    let system = system.ok_or_else(|| format!("{name}: no such system"))?;
-    if !system.workloads.contains(&arguments.workload) {
-        return Err(format!("{name} does not do {}", arguments.workload.name()).into());
-    }
+    let workload = arguments.workload;
+    let system = ALL.iter().find(|system| system.name == name && system.workloads.contains(&workload));
+    let system = system.ok_or_else(|| format!("no system {name} does {}", workload.name()))?;
     (system.run)(system.name, &Load::new(arguments)?)?;
     Ok(true)
 }
