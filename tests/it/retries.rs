@@ -46,8 +46,8 @@ fn failing(name: &str, times: u32, code: &str) -> String {
                  RETURN number;
              END $$");
     });
-    run(&format!("CREATE SEQUENCE {name}"));
-    format!("SELECT fail_at_first('{name}', {times}, '{code}')")
+    run(&format!("CREATE SEQUENCE failures_of_{name}"));
+    format!("SELECT fail_at_first('failures_of_{name}', {times}, '{code}')")
 }
 
 /// Counts calls.

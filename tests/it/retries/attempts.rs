@@ -164,22 +164,22 @@ fn without_retries_a_function_is_called_once() {
 /// The real thing: another client was faster, and the next attempt sees what it did.
 #[test]
 fn the_next_attempt_sees_what_the_other_client_did() {
-    run("CREATE TABLE fresh (id int4, value int4); INSERT INTO fresh VALUES (1, 10)");
+    run("CREATE TABLE retried_fresh (id int4, value int4); INSERT INTO retried_fresh VALUES (1, 10)");
     let test = TestPool::new(1);
     for (round, isolation) in (0..).zip([Isolation::RepeatableRead, Isolation::Serializable]) {
         let calls = Calls::default();
         let answer = test.db.transaction_with(&STUBBORN.isolation(isolation), |q| {
-            let value: i32 = q.query("SELECT value FROM fresh WHERE id = 1", ()).value()?;
+            let value: i32 = q.query("SELECT value FROM retried_fresh WHERE id = 1", ()).value()?;
             if calls.call() == 1 {
-                run("UPDATE fresh SET value = value + 5");
+                run("UPDATE retried_fresh SET value = value + 5");
             }
-            q.query("UPDATE fresh SET value = $1 WHERE id = 1", (value * 2,)).run()?;
+            q.query("UPDATE retried_fresh SET value = $1 WHERE id = 1", (value * 2,)).run()?;
             Ok::<_, Error>(value)
         });
         // (10 + 5) * 2 + 5, and so on.
         let expected = [15, 35][round];
         assert_eq!((answer.expect("the second attempt"), calls.count()), (expected, 2));
-        let stored = client().value("SELECT value FROM fresh").expect("a value");
+        let stored = client().value("SELECT value FROM retried_fresh").expect("a value");
         assert_eq!(stored, (expected * 2).to_string());
     }
     test.finish();

@@ -139,19 +139,19 @@ fn a_failure_inside_a_savepoint_that_is_passed_on_is_retried() {
 /// Found only at COMMIT, where the function has returned already.
 #[test]
 fn a_deferred_constraint_that_fails_at_commit_is_retried() {
-    run("CREATE TABLE deferred (id int4 UNIQUE DEFERRABLE INITIALLY DEFERRED)");
+    run("CREATE TABLE retried_deferred (id int4 UNIQUE DEFERRABLE INITIALLY DEFERRED)");
     let test = TestPool::new(1);
     let calls = Calls::default();
     let answer = test.db.transaction_with(&STUBBORN, |q| -> Result<i32> {
-        let last: i32 = q.query("SELECT coalesce(max(id), 0) FROM deferred", ()).value()?;
+        let last: i32 = q.query("SELECT coalesce(max(id), 0) FROM retried_deferred", ()).value()?;
         if calls.call() == 1 {
-            run("INSERT INTO deferred VALUES (1)");
+            run("INSERT INTO retried_deferred VALUES (1)");
         }
-        q.query("INSERT INTO deferred VALUES ($1)", (last + 1,)).run()?;
+        q.query("INSERT INTO retried_deferred VALUES ($1)", (last + 1,)).run()?;
         Ok(last + 1)
     });
     assert_eq!((answer.expect("the second attempt"), calls.count()), (2, 2));
-    assert_eq!(count("deferred"), 2);
+    assert_eq!(count("retried_deferred"), 2);
     test.finish();
 }
 
@@ -175,12 +175,12 @@ fn of_the_sqlstates_only_those_of_contention_are_retried() {
 /// The real thing again, for the mistake that retrying must not repeat.
 #[test]
 fn a_check_violation_is_not_retried() {
-    run("CREATE TABLE checked (id int4 CHECK (id > 0))");
+    run("CREATE TABLE retried_checked (id int4 CHECK (id > 0))");
     let test = TestPool::new(1);
     let calls = Calls::default();
     let result = test.db.transaction_with(&STUBBORN, |q| {
         calls.call();
-        q.query("INSERT INTO checked VALUES (-1)", ()).run()
+        q.query("INSERT INTO retried_checked VALUES (-1)", ()).run()
     });
     let error: Error = result.expect_err("negative");
     assert_eq!((calls.count(), error.sqlstate(), error.earlier().len()), (1, Some("23514"), 0), "{error:?}");

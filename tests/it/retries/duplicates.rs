@@ -21,8 +21,8 @@ fn inserts(test: &TestPool, table: &str, key: impl Fn(usize) -> usize) -> (usize
 fn a_duplicate_of_the_same_key_twice_running_ends_the_retries_and_another_key_goes_on() {
     let test = TestPool::new(1);
     for (table, constraint, code) in [
-        ("duplicate", "PRIMARY KEY", "23505"),
-        ("excluded", "CONSTRAINT one_each EXCLUDE (id WITH =)", "23P01"),
+        ("retried_duplicate", "PRIMARY KEY", "23505"),
+        ("retried_excluded", "CONSTRAINT one_each EXCLUDE (id WITH =)", "23P01"),
     ] {
         let constraint = constraint.replace("EXCLUDE (", "EXCLUDE USING btree (");
         if code == "23505" {
@@ -53,7 +53,9 @@ fn a_duplicate_of_the_same_key_twice_running_ends_the_retries_and_another_key_go
 /// The same key of another constraint is another obstacle.
 #[test]
 fn a_duplicate_in_another_constraint_goes_on() {
-    run("CREATE TABLE two_keys (one int4 UNIQUE, two int4 UNIQUE); INSERT INTO two_keys VALUES (1, 1)");
+    run(
+        "CREATE TABLE retried_two_keys (one int4 UNIQUE, two int4 UNIQUE); INSERT INTO retried_two_keys VALUES (1, 1)",
+    );
     let test = TestPool::new(1);
     let calls = Calls::default();
     let result = test.db.transaction_with(&TxOptions::new().retries(5), |q| {
@@ -63,7 +65,7 @@ fn a_duplicate_in_another_constraint_goes_on() {
             3 => (1, 2),
             _ => (2, 2),
         };
-        q.query("INSERT INTO two_keys VALUES ($1, $2)", values).run()
+        q.query("INSERT INTO retried_two_keys VALUES ($1, $2)", values).run()
     });
     let result: Result<u64> = result;
     assert_eq!((calls.count(), result.ok()), (4, Some(1)));

@@ -86,7 +86,7 @@ fn a_deadline_ends_a_statement_under_way() {
 /// Nobody knows what became of it, so nobody runs it again.
 #[test]
 fn a_commit_that_is_not_answered_before_the_deadline_is_unknown() {
-    run("CREATE TABLE unanswered (id int4)");
+    run("CREATE TABLE retried_unanswered (id int4)");
     let proxy = Proxy::start(&server().url());
     let test = TestPool::at(&proxy.url(), 1);
     test.db.script("SELECT 1").expect("warm");
@@ -95,23 +95,23 @@ fn a_commit_that_is_not_answered_before_the_deadline_is_unknown() {
     let options = TxOptions::new().retries(3).deadline(Duration::from_millis(300));
     let result = test.db.transaction_with(&options, |q| -> Result<()> {
         calls.call();
-        q.query("INSERT INTO unanswered VALUES (1)", ()).run()?;
+        q.query("INSERT INTO retried_unanswered VALUES (1)", ()).run()?;
         *held.lock().expect("no holder panics") = Some(proxy.on(Backend, ANY, nth(1)).hold());
         Ok(())
     });
     let error = result.expect_err("no answer");
     assert_eq!((error.outcome(), calls.count()), (Outcome::Unknown, 1), "{error:?}");
     assert!(!error.is_retryable());
-    eventually("the server has committed", || count("unanswered") == 1);
+    eventually("the server has committed", || count("retried_unanswered") == 1);
     held.lock().expect("no holder panics").as_ref().expect("held").release();
     test.finish();
-    assert_eq!(count("unanswered"), 1);
+    assert_eq!(count("retried_unanswered"), 1);
 }
 
 /// Case 14: with retries too.
 #[test]
 fn an_unknown_commit_is_never_retried() {
-    run("CREATE TABLE never_again (round int4)");
+    run("CREATE TABLE retried_never_again (round int4)");
     let proxy = Proxy::start(&server().url());
     let test = TestPool::at(&proxy.url(), 1);
     // Whatever the connection saw before: the list must not matter.
@@ -121,7 +121,7 @@ fn an_unknown_commit_is_never_retried() {
         let calls = Calls::default();
         let result = test.db.transaction_with(&options, |q| -> Result<()> {
             calls.call();
-            q.query("INSERT INTO never_again VALUES ($1)", (round,)).run()?;
+            q.query("INSERT INTO retried_never_again VALUES ($1)", (round,)).run()?;
             let _ = match round {
                 0 => proxy.on(Frontend, ANY, nth(1)).cut_after(),
                 1 => proxy.on(Backend, ANY, nth(1)).cut_before(),
@@ -135,17 +135,21 @@ fn an_unknown_commit_is_never_retried() {
         test.ledger();
     }
     test.finish();
-    assert!(count("never_again") >= 2, "two of the cuts are behind the commit");
-    assert_eq!(count("(SELECT DISTINCT round FROM never_again) r"), count("never_again"), "none twice");
+    assert!(count("retried_never_again") >= 2, "two of the cuts are behind the commit");
+    assert_eq!(
+        count("(SELECT DISTINCT round FROM retried_never_again) r"),
+        count("retried_never_again"),
+        "none twice"
+    );
 }
 
 /// A session that was ended before COMMIT has rolled back. It is not contention; who wants it retried says so.
 #[test]
 fn a_session_that_was_ended_is_retried_only_if_that_is_asked_for() {
-    run("CREATE TABLE ended (id int4)");
+    run("CREATE TABLE retried_ended (id int4)");
     let test = TestPool::new(1);
     let work = |calls: &Calls, q: &Tx| -> Result<()> {
-        q.query("INSERT INTO ended VALUES (1)", ()).run()?;
+        q.query("INSERT INTO retried_ended VALUES (1)", ()).run()?;
         if calls.call() == 1 {
             // The server's word on it is the answer to this or to the next.
             q.query("SELECT pg_terminate_backend(pg_backend_pid())", ()).value::<bool>()?;
@@ -155,20 +159,20 @@ fn a_session_that_was_ended_is_retried_only_if_that_is_asked_for() {
     };
     let calls = Calls::default();
     let error = test.db.transaction_with(&STUBBORN, |q| work(&calls, q)).expect_err("ended");
-    assert_eq!((calls.count(), count("ended")), (1, 0), "{error:?}");
+    assert_eq!((calls.count(), count("retried_ended")), (1, 0), "{error:?}");
     assert!(matches!(error.outcome(), Outcome::NotSent | Outcome::RolledBack), "{error:?}");
 
     let calls = Calls::default();
     let result = test.db.transaction_with(&STUBBORN.retry_on(&["57P01"]), |q| work(&calls, q));
     result.expect("the second attempt, on another session");
-    assert_eq!((calls.count(), count("ended")), (2, 1));
+    assert_eq!((calls.count(), count("retried_ended")), (2, 1));
     test.finish();
 }
 
 /// Case 52: in the body.
 #[test]
 fn a_cancel_in_the_body_goes_through_and_is_not_retried() {
-    run("CREATE TABLE cancelled_in_body (id int4)");
+    run("CREATE TABLE retried_cancelled_in_body (id int4)");
     let test = TestPool::new(1);
     let (calls, hooks) = (Calls::default(), Calls::default());
     let (db, called, hooked) = (Database::from(test.pool.clone()), calls.clone(), hooks.clone());
@@ -180,7 +184,7 @@ fn a_cancel_in_the_body_goes_through_and_is_not_retried() {
             let (one, other) = (hooked.clone(), hooked.clone());
             q.after_commit(move || _ = one.call());
             q.after_rollback(move || _ = other.call());
-            q.query("INSERT INTO cancelled_in_body VALUES (1)", ()).run()?;
+            q.query("INSERT INTO retried_cancelled_in_body VALUES (1)", ()).run()?;
             q.query(&wait, ()).run().map(drop)
         })
     });
@@ -190,7 +194,7 @@ fn a_cancel_in_the_body_goes_through_and_is_not_retried() {
     assert!(panic.downcast_ref::<String>().is_none() && panic.downcast_ref::<&str>().is_none());
     drop(lock);
     test.ledger();
-    assert_eq!((calls.count(), hooks.count(), count("cancelled_in_body")), (1, 0, 0));
+    assert_eq!((calls.count(), hooks.count(), count("retried_cancelled_in_body")), (1, 0, 0));
     test.finish();
 }
 
@@ -241,7 +245,7 @@ fn a_cancel_between_two_attempts_goes_through_at_once() {
 
 #[test]
 fn a_panic_is_not_retried() {
-    run("CREATE TABLE panicked_once (id int4)");
+    run("CREATE TABLE retried_panicked_once (id int4)");
     let test = TestPool::new(1);
     let sql = failing("panicked_once_failing", 1, "40001");
     for after_a_failure in [false, true] {
@@ -249,7 +253,7 @@ fn a_panic_is_not_retried() {
         let result = catch_unwind(AssertUnwindSafe(|| {
             test.db.transaction_with(&STUBBORN, |q| -> Result<()> {
                 calls.call();
-                q.query("INSERT INTO panicked_once VALUES (1)", ()).run()?;
+                q.query("INSERT INTO retried_panicked_once VALUES (1)", ()).run()?;
                 if after_a_failure {
                     let _ = q.query(&sql, ()).value::<i64>();
                 }
@@ -259,7 +263,7 @@ fn a_panic_is_not_retried() {
         let panic = result.map(drop).expect_err("the panic goes through");
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"in the middle"));
         test.ledger();
-        assert_eq!((calls.count(), count("panicked_once")), (1, 0));
+        assert_eq!((calls.count(), count("retried_panicked_once")), (1, 0));
     }
     test.finish();
 }
