@@ -29,36 +29,40 @@ impl Chaos {
         self.victims.lock().expect("no holder panics").push(handle.coroutine().clone());
     }
 
+    /// Cancels a victim, whichever, which is none from then on; whether there was one.
+    #[allow(unsafe_code)]
+    pub(crate) fn cancel_one(&self, random: &mut Random) -> bool {
+        let victim = {
+            let mut victims = self.victims.lock().expect("no holder panics");
+            if victims.is_empty() {
+                return false;
+            }
+            let at = random.below(victims.len());
+            victims.swap_remove(at)
+        };
+        // SAFETY: see `cancel`.
+        unsafe { victim.cancel() };
+        true
+    }
+
     /// Starts a plain thread that cancels one victim after another, at random moments, until `stop`. Returns how many
     /// it has cancelled.
     ///
     /// It cancels no more often than `progress` grows: on a busy machine cancels and new victims would otherwise be all
     /// that may's workers do, and they look at sockets only when nothing else is runnable.
-    #[allow(unsafe_code)]
     pub(crate) fn start(
         &self,
         mut random: Random,
         progress: impl Fn() -> usize + Send + 'static,
     ) -> thread::JoinHandle<usize> {
-        let (victims, over) = (self.victims.clone(), self.over.clone());
+        let this = self.clone();
         thread::spawn(move || {
             let mut cancelled = 0;
-            while !over.load(Ordering::Relaxed) {
+            while !this.over.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_micros(random.next() % 300));
-                if cancelled > progress() {
-                    continue;
+                if cancelled <= progress() && this.cancel_one(&mut random) {
+                    cancelled += 1;
                 }
-                let victim = {
-                    let mut victims = victims.lock().expect("no holder panics");
-                    if victims.is_empty() {
-                        continue;
-                    }
-                    let at = random.below(victims.len());
-                    victims.swap_remove(at)
-                };
-                // SAFETY: see `cancel`.
-                unsafe { victim.cancel() };
-                cancelled += 1;
             }
             cancelled
         })

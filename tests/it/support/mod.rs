@@ -1,7 +1,7 @@
 //! The test kit: what the integration tests stand on.
 //!
 //! Everything here is plain threads and std sockets and none of it uses maypole, except `server`, which
-//! starts the real server, and `pool` and `chaos`, which know what is tested. So a bug of the library cannot hide itself in its own tests.
+//! starts the real server, `own_server`, which starts one for a single test, and `pool` and `chaos`, which know what is tested. So a bug of the library cannot hide itself in its own tests.
 //!
 //! All waits of the kit block the thread they are called on: call them from the test's own thread, not from a
 //! coroutine.
@@ -15,6 +15,7 @@ pub(crate) mod exercise;
 pub(crate) mod flag;
 pub(crate) mod frame;
 pub(crate) mod listener;
+pub(crate) mod own_server;
 pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod random;

@@ -1,5 +1,5 @@
 //! Pools under test, with the two checks that end every test: the probe and the ledger.
-//! Uses: client, eventually, server, watchdog.
+//! Uses: client, eventually, random, server, watchdog.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,8 @@ pub(crate) struct TestPool {
     pub(crate) db: Database,
     /// The application name of its sessions.
     pub(crate) name: String,
+    /// Where the server is looked at past the library.
+    past: String,
     pub(crate) _watchdog: Watchdog,
 }
 
@@ -63,16 +65,34 @@ impl TestPool {
         configure: impl FnOnce(maypole::Config) -> maypole::Config,
         build: impl FnOnce(PoolBuilder) -> PoolBuilder,
     ) -> TestPool {
+        TestPool::of_server(&server().url(), url, LIMIT, |builder, config| {
+            build(builder.config(configure(config)))
+        })
+    }
+
+    /// A pool of another server than the shared one: `past` is where it is looked at past the library, `url` where the
+    /// pool connects to, the same or a proxy. The test may take so long until it is taken to hang.
+    pub(crate) fn of_server(
+        past: &str,
+        url: &str,
+        limit: Duration,
+        build: impl FnOnce(PoolBuilder, maypole::Config) -> PoolBuilder,
+    ) -> TestPool {
         prepare();
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let config: maypole::Config = url.parse().expect("a good URL");
-        let builder = Pool::builder().config(configure(config.application_name(&name)));
-        let pool = build(builder).build().expect("a good configuration");
-        let watchdog = watchdog(LIMIT);
+        let builder = build(Pool::builder(), config.application_name(&name));
+        TestPool::around(builder.build().expect("a good configuration"), &name, past, limit)
+    }
+
+    /// The two checks for a pool that was made elsewhere, whose sessions have this application name.
+    pub(crate) fn around(pool: Pool, name: &str, past: &str, limit: Duration) -> TestPool {
+        let watchdog = watchdog(limit);
         let dumped = pool.clone();
         watchdog.on_dump("pool", move || format!("{dumped:?}"));
-        TestPool { db: Database::from(pool.clone()), pool, name, _watchdog: watchdog }
+        let db = Database::from(pool.clone());
+        TestPool { db, pool, name: name.to_owned(), past: past.to_owned(), _watchdog: watchdog }
     }
 
     /// The probe and the ledger. Blocks the thread: call it from the test's own.
@@ -139,9 +159,14 @@ impl TestPool {
         });
     }
 
+    /// A session of its own, past the library and whatever stands before the server.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.past).expect("the server answers")
+    }
+
     /// How many sessions of this pool the server has, with a condition on `pg_stat_activity`.
     pub(crate) fn sessions(&self, condition: &str) -> usize {
-        let mut client = Client::connect(&server().url()).expect("the server answers");
+        let mut client = self.client();
         let sql = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}' {condition}",
             self.name

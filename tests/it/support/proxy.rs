@@ -52,6 +52,7 @@ enum Gate {
 struct State {
     rules: RuleBook,
     seen: Vec<Event>,
+    forgetful: bool,
     links: Vec<Link>,
     threads: Vec<JoinHandle<()>>,
     gate: Gate,
@@ -115,6 +116,7 @@ impl Proxy {
             state: Mutex::new(State {
                 rules: RuleBook::default(),
                 seen: Vec::new(),
+                forgetful: false,
                 links: Vec::new(),
                 threads: Vec::new(),
                 gate: Gate::Open,
@@ -134,6 +136,12 @@ impl Proxy {
     /// The server's login at the proxy's address.
     pub(crate) fn url(&self) -> String {
         self.upstream.url_at(self.port)
+    }
+
+    /// From now on it does not remember what it sees, which is too much in a long test: nothing can be counted or waited for
+    /// but what rules do.
+    pub(crate) fn forget(&self) {
+        self.shared.with(|state| state.forgetful = true);
     }
 
     /// All connections, those to come included.

@@ -97,11 +97,13 @@ impl Pump {
                 return Ok(());
             }
             let plan = self.shared.with(|state| {
-                state.seen.push(Event {
-                    connection: self.number + 1,
-                    direction: self.direction,
-                    tag: frame.tag,
-                });
+                if !state.forgetful {
+                    state.seen.push(Event {
+                        connection: self.number + 1,
+                        direction: self.direction,
+                        tag: frame.tag,
+                    });
+                }
                 state.rules.plan(self.number, self.direction, frame.tag)
             });
             if !self.carry_out(&frame, plan)? {
