@@ -307,6 +307,11 @@ impl Error {
         self.0.earlier = earlier;
     }
 
+    /// In which transaction it failed.
+    pub(crate) fn within(&self) -> Option<Within> {
+        self.0.within
+    }
+
     /// Which query failed.
     pub(crate) fn query(&self) -> Option<&QueryContext> {
         self.0.query.as_ref()
@@ -422,7 +427,14 @@ impl Error {
 
     /// Whether the connection was lost, closed, or could not be made.
     pub fn is_closed(&self) -> bool {
-        matches!(self.0.kind, Kind::Closed(_) | Kind::Protocol(_) | Kind::Connect(_))
+        match &self.0.kind {
+            Kind::Closed(_) | Kind::Protocol(_) | Kind::Connect(_) => true,
+            Kind::Commit(_) => {
+                let cause = self.source().and_then(|cause| cause.downcast_ref::<Error>());
+                cause.is_some_and(Error::is_closed)
+            }
+            _ => false,
+        }
     }
 
     /// Whether a connection string or the settings are wrong.

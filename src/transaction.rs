@@ -290,7 +290,7 @@ pub(crate) fn run<R, E: From<Error> + 'static>(
             // The lease is gone before anything is called that may want one.
             Place::Pool(pool) => match pool.connection_within(shorter(pool.acquire_timeout(), deadline)) {
                 Ok(lease) => Attempt { connection: &lease, options, end, deadline }.make(terms, function),
-                Err(error) => Ended::unmade(error.into()),
+                Err(error) => Ended::unmade(overdue(error, options, deadline).into()),
             },
             Place::Connection(connection) => {
                 Attempt { connection, options, end, deadline }.make(terms, function)
@@ -328,10 +328,23 @@ pub(crate) fn run<R, E: From<Error> + 'static>(
 }
 
 fn too_late(limit: Option<Duration>, failure: Error, earlier: Vec<Error>) -> Error {
+    let within = failure.within();
     let detail = "no time is left for another attempt; it was rolled back";
     let mut error = Error::timeout(Phase::Transaction, limit, detail, Outcome::RolledBack).caused_by(failure);
     error.follows(earlier);
-    error
+    match within {
+        Some(within) => error.in_transaction(within),
+        None => error,
+    }
+}
+
+/// No connection was lent, because the deadline of the transaction passed first.
+fn overdue(error: Error, options: &TxOptions, deadline: Deadline) -> Error {
+    if error.phase() != Some(Phase::Queue) || !deadline.passed(Instant::now()) {
+        return error;
+    }
+    let detail = "it had to wait for a connection, and nothing was sent";
+    Error::timeout(Phase::Transaction, options.deadline, detail, Outcome::NotSent).caused_by(error)
 }
 
 /// The shorter of a limit and what is left until the deadline.

@@ -19,12 +19,26 @@ use crate::promise::Claim;
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::session::{Exchange, Reply};
 
-/// Asks which number the transaction has, once it has one, and where that number means something: in a database cluster
-/// and on a timeline of it (PostgreSQL manual, "Transaction ID and Snapshot Information Functions").
-pub(super) const ASK_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text, \
-     (SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()), \
-     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
-     THEN pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END";
+/// Where the number of a transaction means something: in a database cluster and on a timeline of it, until the server
+/// crashes. Numbers whose transactions had not reached the disk are given out again afterwards; that the server crashed is
+/// told by its statistics, which it then begins anew (PostgreSQL manual, "Transaction ID and Snapshot Information
+/// Functions", "The Cumulative Statistics System").
+macro_rules! home {
+    () => {
+        "(SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()), \
+         CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
+         THEN pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END, \
+         (SELECT pg_catalog.date_part('epoch', stats_reset)::pg_catalog.text FROM pg_catalog.pg_stat_bgwriter)"
+    };
+}
+
+/// Asks which number the transaction has, once it has one, and where it is at home.
+pub(super) const ASK_NUMBER: &str =
+    concat!("SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text, ", home!());
+
+/// Asks another connection where it is, and what became of the transaction with a number.
+pub(crate) const ASK_FATE: &str =
+    concat!("SELECT ", home!(), ", pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)");
 
 /// How many savepoints can be open at once. Beyond 64 PostgreSQL itself becomes slow.
 pub(crate) const MOST_SAVEPOINTS: u32 = 64;
@@ -33,8 +47,9 @@ pub(crate) const MOST_SAVEPOINTS: u32 = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Number {
     pub(crate) id: String,
-    /// The cluster and the timeline: elsewhere the same number is another transaction's.
-    pub(crate) home: [String; 2],
+    /// The cluster, the timeline, and since when the server has not crashed: elsewhere the same number is another
+    /// transaction's.
+    pub(crate) home: [String; 3],
 }
 
 /// A statement that was sent along, and whose answer comes with that of the next one that is waited for.
@@ -243,8 +258,8 @@ impl Block {
     pub(super) fn learn_number(&mut self, answer: &[u8]) {
         let row = Messages::new(answer).find(|(tag, _)| *tag == b'D');
         let Some(Ok(values)) = row.map(|(_, body)| decode::text_row(&answer[body])) else { return };
-        if let Ok([Some(id), Some(cluster), Some(timeline)]) = <[_; 3]>::try_from(values) {
-            self.number = Some(Number { id, home: [cluster, timeline] });
+        if let Ok([Some(id), Some(cluster), Some(timeline), Some(life)]) = <[_; 4]>::try_from(values) {
+            self.number = Some(Number { id, home: [cluster, timeline, life] });
         }
     }
 
@@ -304,7 +319,7 @@ impl Block {
 
     /// A statement has failed in a way that makes COMMIT a rollback.
     pub(super) fn fail(&mut self, error: &Error) {
-        self.failure.get_or_insert_with(|| error.duplicate());
+        self.failure.get_or_insert_with(|| error.duplicate().in_transaction(self.within));
     }
 
     /// The same of one whose reply nobody waits for.

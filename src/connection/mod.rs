@@ -24,7 +24,7 @@ use bytes::BytesMut;
 
 pub(crate) use answer::Answer;
 use block::Later;
-pub(crate) use block::{Block, MOST_SAVEPOINTS, Number, Terms};
+pub(crate) use block::{ASK_FATE, Block, MOST_SAVEPOINTS, Number, Terms};
 pub(crate) use cursor::Cursor;
 pub(crate) use describe::{Described, Planned};
 pub(crate) use execute::{Fit, Request};

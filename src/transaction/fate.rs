@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connection::{self, Connection, Link, Number};
+use crate::connection::{self, ASK_FATE, Connection, Link, Number};
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -14,12 +14,6 @@ use crate::promise::{Waited, promise};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before asking again.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Where the server is now, and what became of the transaction.
-const ASK: &str = "SELECT (SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()), \
-     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
-     THEN pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END, \
-     pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)";
 
 /// Ends the session that runs the transaction, and no other: a process number may have been given to somebody else, and
 /// the activity view knows the lower half of the transaction's number.
@@ -45,6 +39,9 @@ pub(super) fn look_up(lost: &Connection, number: &Number) -> Result<bool, String
     }
 }
 
+/// Where the other connection is, and what became of the transaction.
+type Told = (Option<String>, Option<String>, Option<String>, Option<String>);
+
 enum Fate {
     Committed,
     Aborted,
@@ -55,16 +52,22 @@ fn attempt(lost: &Connection, number: &Number, until: Deadline) -> Result<Fate> 
     let session = open(lost)?;
     let connection = Connection::new(session.0.clone(), until.left(Instant::now()));
     loop {
-        let (cluster, timeline, status): (Option<String>, Option<String>, Option<String>) =
-            connection.query(ASK, (&*number.id,)).unique()?;
-        if [cluster, timeline] != number.home.clone().map(Some) {
+        let (cluster, timeline, life, status): Told = connection.query(ASK_FATE, (&*number.id,)).unique()?;
+        let [its_cluster, its_timeline, its_life] = number.home.clone().map(Some);
+        if (cluster, timeline) != (its_cluster, its_timeline) {
             return Ok(Fate::Unknown(
                 "it is on another server, or on another timeline of it, where the number is another transaction's",
             ));
         }
         match status.as_deref() {
-            Some("committed") => return Ok(Fate::Committed),
+            // If the number was given out again, what it was given out for had not reached the disk.
             Some("aborted") => return Ok(Fate::Aborted),
+            _ if life != its_life => {
+                return Ok(Fate::Unknown(
+                    "the server has crashed meanwhile, and the number may be another transaction's by now",
+                ));
+            }
+            Some("committed") => return Ok(Fate::Committed),
             Some(_) => {}
             None => return Ok(Fate::Unknown("the server has forgotten transactions so old")),
         }

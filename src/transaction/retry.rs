@@ -1,6 +1,5 @@
 //! Whether a transaction is tried again, and when. Uses: error, random.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -26,18 +25,12 @@ impl Failure {
     /// `None` if it was neither the server's nor the connection's.
     pub(super) fn of(error: &Error) -> Option<Failure> {
         let Some(server) = error.db_error() else {
-            return was_lost(error).then(|| Failure { code: LOST.to_owned(), key: None });
+            return error.is_closed().then(|| Failure { code: LOST.to_owned(), key: None });
         };
         let key = server.constraint().zip(server.detail());
         let key = key.map(|(constraint, detail)| (constraint.to_owned(), detail.to_owned()));
         Some(Failure { code: server.code().to_owned(), key })
     }
-}
-
-/// Whether the connection was lost, here or further down the chain of causes.
-fn was_lost(error: &Error) -> bool {
-    let cause = || error.source()?.downcast_ref::<Error>();
-    error.is_closed() || cause().is_some_and(was_lost)
 }
 
 /// The attempts of one transaction.

@@ -424,7 +424,8 @@ fn a_deadline_holds_for_statements_and_for_commit() {
     let lease = test.pool.connection().expect("lent");
     let start = Instant::now();
     let error = test.db.transaction_with(&options, |q| q.query("SELECT 1", ()).value::<i32>());
-    assert_eq!(error.expect_err("all are lent").phase(), Some(Phase::Queue));
+    let error = error.expect_err("all are lent");
+    assert_eq!((error.phase(), error.outcome()), (Some(Phase::Transaction), Outcome::NotSent), "{error:?}");
     assert!(start.elapsed() < Duration::from_secs(2), "not the five seconds of the pool");
     drop(lease);
     // A savepoint's own.

@@ -18,6 +18,7 @@ mod hooks_of_transactions;
 mod hostile;
 mod introductions;
 mod kit;
+mod later;
 mod limits;
 mod nucleon;
 mod nucleon_transactions;
