@@ -128,6 +128,10 @@ impl Connection {
         self.stay_in_block(deadline)?;
         let Some(plan) = self.link.knowledge.plans.get(request.source) else { return Ok(false) };
         let Some(own) = self.link.met(&plan) else { return Ok(false) };
+        // One that ended the transaction would let what comes next run outside of it.
+        if plan.session.is_some() {
+            return Ok(false);
+        }
         let statement = own.unwrap_or_else(|| plan.statement.clone());
         let mut bytes = self.take_scratch();
         let mut encoder = Encoder::new(&mut bytes, self.link.limit());

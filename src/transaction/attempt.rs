@@ -342,6 +342,8 @@ impl<'c> Savepoint<'c> {
     /// The function returned an error, or is taken to have done so.
     pub(super) fn undo(self) -> Option<Within> {
         let connection = self.connection;
+        // What was sent along inside it is undone too, whatever came of it.
+        let _ = connection.flush();
         self.end(Block::undo_savepoint);
         // If that fails, so will whatever comes next.
         if let Err(error) = connection.undo(Deadline::NEVER) {
