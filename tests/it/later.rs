@@ -5,8 +5,8 @@ use std::cell::Cell;
 use maypole::{Error, Outcome, Query, Result, Tx, TxOptions, query};
 
 use crate::support::chaos::cancel;
-use crate::support::client::Client;
 use crate::support::eventually::eventually;
+use crate::support::past::{numbers, run};
 use crate::support::pool::TestPool;
 use crate::support::proxy::{ANY, Backend, Frontend, Proxy, every, nth};
 use crate::support::server::server;
@@ -20,8 +20,7 @@ fn insert(id: i32, tenth: i32) -> Query;
 fn ten_by(by: i32) -> Query<i32>;
 
 fn shop() -> (Proxy, TestPool) {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    client.query("CREATE TABLE IF NOT EXISTS later_rows (id int4, tenth int4)").expect("a table");
+    run("CREATE TABLE IF NOT EXISTS later_rows (id int4, tenth int4)");
     let proxy = Proxy::start(&server().url());
     let test = TestPool::at(&proxy.url(), 1);
     // What a session does not know is waited for.
@@ -36,10 +35,7 @@ fn shop() -> (Proxy, TestPool) {
 }
 
 fn stored(id: i32) -> Vec<i32> {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    let rows =
-        client.query(&format!("SELECT tenth FROM later_rows WHERE id = {id} ORDER BY 1")).expect("rows");
-    rows.iter().map(|row| row[0].as_deref().expect("no NULL").parse().expect("a number")).collect()
+    numbers(&format!("SELECT tenth FROM later_rows WHERE id = {id} ORDER BY 1"))
 }
 
 #[test]
