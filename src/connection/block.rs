@@ -239,9 +239,11 @@ impl Block {
         self.later.len()
     }
 
-    /// Their answers are there.
+    /// Those whose answers are there. Others may not even be sent yet.
     pub(super) fn take_later(&mut self) -> Vec<Later> {
-        std::mem::take(&mut self.later)
+        // Answers come in order.
+        let answered = self.later.iter().take_while(|later| later.claim.is_settled()).count();
+        self.later.drain(..answered).collect()
     }
 
     /// One of them has failed, and those behind it were passed over.

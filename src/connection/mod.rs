@@ -258,7 +258,8 @@ impl Connection {
         }
     }
 
-    /// Takes the answers to what was sent along before the request that has been answered now.
+    /// Takes the answers to what was sent along before the request that has been answered now. The answer may be that to a
+    /// chunk of a stream, which was asked for before.
     fn collect(&self) {
         let later = self.link.with_block(|block, _| block.take_later()).unwrap_or_default();
         for Later { claim, plan, asked } in later {
