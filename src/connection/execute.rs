@@ -128,6 +128,10 @@ impl Connection {
         self.stay_in_block(deadline)?;
         let Some(plan) = self.link.knowledge.plans.get(request.source) else { return Ok(false) };
         let Some(own) = self.link.met(&plan) else { return Ok(false) };
+        if plan.session.is_some() {
+            // It may end the transaction: that is only seen if its own answer is looked at.
+            return Ok(false);
+        }
         let statement = own.unwrap_or_else(|| plan.statement.clone());
         let mut bytes = self.take_scratch();
         let mut encoder = Encoder::new(&mut bytes, self.link.limit());
