@@ -122,6 +122,8 @@ pub(super) type Commands = SmallVec<[Cow<'static, str>; 2]>;
 pub(crate) struct Block {
     within: Within,
     waiting: SmallVec<[Command; 2]>,
+    /// How many savepoints it is inside of.
+    level: u32,
     begun: bool,
     deadline: Deadline,
     limit: Option<Duration>,
@@ -147,6 +149,7 @@ impl Block {
         Block {
             within: Within { id, name, attempt, of },
             waiting: SmallVec::from_iter([Command::Begin(begin)]),
+            level: 0,
             begun: false,
             deadline,
             limit,
@@ -163,6 +166,11 @@ impl Block {
     /// What errors say of it.
     pub(crate) fn within(&self) -> Within {
         self.within
+    }
+
+    /// How many savepoints it is inside of.
+    pub(crate) fn level(&self) -> u32 {
+        self.level
     }
 
     /// Whether anything was sent.
@@ -220,13 +228,25 @@ impl Block {
 
     /// A request is about to be sent: the commands that go before it, and whether the number is to be asked for behind it.
     pub(super) fn accompany(&mut self, may_write: bool) -> Result<(Commands, bool)> {
+        let company = self.company(may_write)?;
+        self.accompanied();
+        Ok(company)
+    }
+
+    /// The same for a request that may turn out not to be sent.
+    pub(super) fn company(&self, may_write: bool) -> Result<(Commands, bool)> {
         if self.ended.is_some() {
             return Err(self.over());
         }
+        let commands = self.waiting.iter().cloned().map(Command::text).collect();
+        Ok((commands, may_write && self.lacks_number()))
+    }
+
+    /// It is sent.
+    pub(super) fn accompanied(&mut self) {
         self.undone = None;
         self.begun = true;
-        let commands = self.waiting.drain(..).map(Command::text).collect();
-        Ok((commands, may_write && self.lacks_number()))
+        self.waiting.clear();
     }
 
     /// A statement was sent along.
@@ -281,11 +301,13 @@ impl Block {
     /// A savepoint from here on.
     pub(crate) fn set_savepoint(&mut self, level: u32) {
         debug_assert!(self.waiting.len() < Exchange::MOST_BEFORE);
+        self.level = level;
         self.waiting.push(Command::Savepoint(level));
     }
 
     /// It was not needed.
     pub(crate) fn release_savepoint(&mut self, level: u32) {
+        self.level = level.saturating_sub(1);
         if self.unset_savepoint(level) {
             return;
         }
@@ -296,6 +318,7 @@ impl Block {
 
     /// Back to where it was set.
     pub(crate) fn undo_savepoint(&mut self, level: u32) {
+        self.level = level.saturating_sub(1);
         self.undone = self.failure.take();
         if !self.unset_savepoint(level) {
             self.waiting.clear();

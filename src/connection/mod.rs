@@ -174,7 +174,7 @@ impl Connection {
     pub(crate) fn run_script(&self, text: &str) -> Result<(), (Error, u32)> {
         self.flush().map_err(|error| (error, 0))?;
         self.stay_in_block(Deadline::after(self.timeout)).map_err(|error| (error, 0))?;
-        let block = self.link.with_block(|block, _| block.accompany(true));
+        let block = self.link.with_block(|block, _| block.company(true));
         let (before, number) = block.transpose().map_err(|error| (error, 0))?.unwrap_or_default();
         let commands = before.len();
         let mut sent = Cow::Borrowed(text);
@@ -186,7 +186,14 @@ impl Connection {
             let behind = if number { format!("\n;{ASK_NUMBER}") } else { String::new() };
             sent = Cow::Owned(format!("{before}{text}{behind}"));
         }
-        let ran = self.simple_reply(&sent, Deadline::NEVER).and_then(|reply| {
+        self.refuse_while_streaming().map_err(|error| (error, 0))?;
+        let reply = self.ask(encode::SIMPLE, Deadline::after(self.timeout), |encoder| {
+            encoder.query(&sent)?;
+            // Not before it is known that it can be sent: the commands would be lost with it.
+            self.link.with_block(|block, _| block.accompanied());
+            Ok(())
+        });
+        let ran = reply.map_err(|error| error.limited_to(self.timeout)).and_then(|reply| {
             check(&reply)?;
             if number {
                 self.link.with_block(|block, _| block.learn_last_number(&reply.bytes));

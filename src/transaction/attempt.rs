@@ -41,7 +41,7 @@ impl Attempt<'_> {
             return Ended::unmade(error.into());
         }
         let mut open = Open { connection: self.connection, roll_back: true };
-        let tx = Tx::new(self.connection.sibling(), 0, self.options.isolation);
+        let tx = Tx::new(self.connection.sibling(), self.options.isolation);
         let result = {
             let _inside = guard::enter(self.connection.pool_name(), self.options.name);
             function(&tx)
@@ -303,13 +303,15 @@ pub(super) struct Savepoint<'c> {
 }
 
 impl<'c> Savepoint<'c> {
-    pub(super) fn set(connection: &'c Connection, level: u32, options: &TxOptions) -> Savepoint<'c> {
+    pub(super) fn set(connection: &'c Connection, options: &TxOptions) -> Savepoint<'c> {
         let deadline = Deadline::after(options.deadline);
-        let outer = connection.with_block(|block, _| {
+        let set = connection.with_block(|block, _| {
+            let level = block.level() + 1;
             block.set_savepoint(level);
-            block.tighten(deadline, options.deadline)
+            (level, block.tighten(deadline, options.deadline))
         });
-        Savepoint { connection, level, outer, over: false }
+        let (level, outer) = set.unzip();
+        Savepoint { connection, level: level.unwrap_or_default(), outer, over: false }
     }
 
     /// The function returned `Ok`.
