@@ -147,6 +147,11 @@ impl Tx {
     }
 
     fn refuse_savepoint(&self, options: &TxOptions) -> Result<()> {
+        if let Some(failure) = self.connection.with_block(|block, status| block.failed_with(status)).flatten() {
+            let message = "the transaction has failed before, and nothing runs in it any more";
+            let error = Error::usage(message).caused_by(failure);
+            return Err(self.connection.note(error));
+        }
         let name = options.name.unwrap_or("the function");
         if options.durable {
             return Err(Error::usage(format!(

@@ -17,7 +17,7 @@ use crate::declared::Declared;
 use crate::error::{Error, Outcome, QueryContext, Result, Within};
 use crate::promise::Claim;
 use crate::protocol::decode::{self, Messages};
-use crate::protocol::session::{Exchange, Reply};
+use crate::protocol::session::{Exchange, Reply, Status};
 
 /// Where the number of a transaction means something: in a database cluster and on a timeline of it, until the server
 /// crashes. Numbers whose transactions had not reached the disk are given out again afterwards; that the server crashed is
@@ -210,6 +210,11 @@ impl Block {
         self.failure.as_ref()
     }
 
+    /// What has made it fail, if nothing runs in it any more.
+    pub(crate) fn failed_with(&self, status: Status) -> Option<Error> {
+        self.failure.as_ref().filter(|_| status == Status::Failed).map(Error::duplicate)
+    }
+
     /// What made it fail, or a part of it last.
     pub(crate) fn last_failure(&self) -> Option<&Error> {
         self.failure.as_ref().or(self.undone.as_ref())
@@ -247,6 +252,12 @@ impl Block {
         self.undone = None;
         self.begun = true;
         self.waiting.clear();
+    }
+
+    /// Whether the next request has something before it, under the same Sync, that may fail.
+    pub(super) fn may_pass_over(&self) -> bool {
+        // BEGIN does not.
+        self.waiting.iter().any(|command| !matches!(command, Command::Begin(_))) || !self.later.is_empty()
     }
 
     /// A statement was sent along.
@@ -324,6 +335,11 @@ impl Block {
             self.waiting.clear();
             self.waiting.extend([Command::Undo(level), Command::Release(level)]);
         }
+    }
+
+    /// It could not be undone: what made it fail is still why nothing can be committed.
+    pub(crate) fn not_undone(&mut self) {
+        self.failure = self.undone.take().or(self.failure.take());
     }
 
     /// What the server must be told before COMMIT, which releases savepoints itself; or before the transaction goes on.

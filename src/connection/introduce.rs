@@ -78,7 +78,7 @@ impl Link {
         sending: impl FnOnce(Known),
         ticket: Ticket,
     ) -> Result<()> {
-        let introduction = match self.with_statements(|statements| statements.greet(plan)) {
+        let mut introduction = match self.with_statements(|statements| statements.greet(plan)) {
             Ok(None) => {
                 sending(Known::AsPlanned);
                 return self.post_in_block(request, Exchange::new(steps), may_write, ticket);
@@ -89,6 +89,10 @@ impl Link {
             }
             Err(introduction) => introduction,
         };
+        if self.with_block(|block, _| block.may_pass_over()) == Some(true) {
+            // If one of those before it fails the server passes over all of it: what is not in the way is closed another time.
+            self.with_statements(|statements| statements.close_others_later(&mut introduction, &plan.name));
+        }
         sending(Known::Not);
         let mut bytes = BytesMut::with_capacity(plan.sql.len() + request.len() + 64);
         let mut all: SmallVec<[Step; 8]> = SmallVec::new();

@@ -115,11 +115,16 @@ impl Connection {
 
     /// Asks for a rollback and does not wait for it.
     pub(crate) fn post_rollback(&self) {
+        // Else the server might pass over it.
+        self.close_flight();
+        self.post_simple("ROLLBACK");
+    }
+
+    /// What was sent along is over before whatever comes next. Does not wait.
+    pub(crate) fn close_flight(&self) {
         if self.link.is_unsynced() {
-            // Else the server might pass over it.
             self.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
         }
-        self.post_simple("ROLLBACK");
     }
 
     /// Sends a statement of our own by the simple protocol, and does not wait for what comes of it.
@@ -390,6 +395,14 @@ impl Connection {
     pub(crate) fn undo(&self, deadline: Deadline) -> Result<()> {
         match self.link.with_block(|block, _| block.take_undo()).flatten() {
             Some(undo) => self.simple(&undo, deadline).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// An error if it has died: its status is that of its last day.
+    pub(crate) fn refuse_dead(&self) -> Result<()> {
+        match self.link.death() {
+            Some(why) => Err(Error::closed("the connection is closed", Outcome::NotSent).caused_by(why)),
             None => Ok(()),
         }
     }

@@ -46,9 +46,14 @@ impl Attempt<'_> {
             let _inside = guard::enter(self.connection.pool_name(), self.options.name);
             function(&tx)
         };
-        let hooks = tx.hooks.into_inner();
-        // From here on it is ended as the function wants it, whoever waits for that.
+        let ended = self.finish(result, tx.hooks.into_inner());
+        // A cancel until here leaves a ROLLBACK behind: behind COMMIT, if that was sent, where it does nothing.
         open.roll_back = false;
+        ended
+    }
+
+    /// Ends it as the function wants it.
+    fn finish<R, E: From<Error> + 'static>(&self, result: Result<R, E>, hooks: Hooks) -> Ended<R, E> {
         let value = match result {
             Ok(value) => value,
             Err(error) => return self.give_up(error, hooks),
@@ -80,7 +85,10 @@ impl Attempt<'_> {
             failure = block.last_failure().map(Error::duplicate);
             match own(&mut error) {
                 // A statement of its own has ended it before: what was done may be there.
-                _ if block.ended().is_some() => hooks.clear(),
+                _ if block.ended().is_some() => {
+                    hooks.clear();
+                    failure = None;
+                }
                 Some(error) => error.rolled_back(block.within()),
                 None => {}
             }
@@ -99,6 +107,7 @@ impl Attempt<'_> {
 
     fn begin(&self, terms: Terms) -> Result<()> {
         self.connection.settle(self.limit())?;
+        self.connection.refuse_dead()?;
         if self.connection.in_transaction() {
             return Err(Error::usage(
                 "this connection is in a transaction already, and transactions do not nest: use savepoint()",
@@ -146,6 +155,8 @@ impl Attempt<'_> {
         };
         match outcome {
             Outcome::RolledBack => {
+                // What goes with COMMIT may have failed before it.
+                self.roll_back();
                 let message = "COMMIT failed, the transaction was rolled back";
                 Err(Error::commit(message, outcome).caused_by(error))
             }
@@ -344,10 +355,13 @@ impl<'c> Savepoint<'c> {
     /// The function returned an error, or is taken to have done so.
     pub(super) fn undo(self) -> Option<Within> {
         let connection = self.connection;
+        // Behind a failure of what was sent along the server would pass over what is to undo it. It is undone either way.
+        let _ = connection.flush();
         self.end(Block::undo_savepoint);
         // If that fails, so will whatever comes next.
         if let Err(error) = connection.undo(Deadline::NEVER) {
             log::warn!(target: "maypole::transaction", "a savepoint could not be undone: {error}");
+            connection.with_block(|block, _| block.not_undone());
         }
         connection.with_block(|block, _| block.within())
     }
@@ -366,6 +380,8 @@ impl<'c> Savepoint<'c> {
 impl Drop for Savepoint<'_> {
     fn drop(&mut self) {
         if !self.over {
+            // The same, without waiting.
+            self.connection.close_flight();
             self.connection.with_block(|block, _| {
                 block.undo_savepoint(self.level);
                 if let Some(outer) = self.outer {
