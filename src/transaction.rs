@@ -147,7 +147,8 @@ impl Tx {
     }
 
     fn refuse_savepoint(&self, options: &TxOptions) -> Result<()> {
-        if let Some(failure) = self.connection.with_block(|block, status| block.failed_with(status)).flatten() {
+        if let Some(failure) = self.connection.with_block(|block, status| block.failed_with(status)).flatten()
+        {
             let message = "the transaction has failed before, and nothing runs in it any more";
             let error = Error::usage(message).caused_by(failure);
             return Err(self.connection.note(error));
@@ -168,9 +169,11 @@ impl Tx {
                 has.words()
             ))),
             // Counted for the transaction: an outer one may be what it is called on, once more.
-            _ if self.connection.with_block(|block, _| block.level()) >= Some(MOST_SAVEPOINTS) => Err(Error::usage(format!(
-                "{MOST_SAVEPOINTS} savepoints are open, one within the other: that is too many"
-            ))),
+            _ if self.connection.with_block(|block, _| block.level()) >= Some(MOST_SAVEPOINTS) => {
+                Err(Error::usage(format!(
+                    "{MOST_SAVEPOINTS} savepoints are open, one within the other: that is too many"
+                )))
+            }
             _ => Ok(()),
         }
     }

@@ -133,8 +133,6 @@ pub(crate) struct Block {
     failure: Option<Error>,
     /// A failure that the end of a savepoint has undone, until something else is done.
     undone: Option<Error>,
-    /// A statement whose reply nobody waits for: if it fails, nobody else knows which it was.
-    given_up: Option<QueryContext>,
     /// Somebody has ended it with a statement.
     ended: Option<&'static str>,
     /// What was sent along.
@@ -157,7 +155,6 @@ impl Block {
             number: None,
             failure: None,
             undone: None,
-            given_up: None,
             ended: None,
             later: Vec::new(),
         }
@@ -360,13 +357,19 @@ impl Block {
 
     /// A statement has failed in a way that makes COMMIT a rollback.
     pub(super) fn fail(&mut self, error: &Error) {
-        self.failure.get_or_insert_with(|| error.duplicate().in_transaction(self.within));
+        let named = self.failure.as_ref().is_some_and(|first| {
+            // It was seen as it came; by whom it was asked for is only known here.
+            first.query().is_some() || error.db_error().is_none() || first.db_error() != error.db_error()
+        });
+        if !named {
+            self.failure = Some(error.duplicate().in_transaction(self.within));
+        }
     }
 
-    /// The same of one whose reply nobody waits for.
-    pub(super) fn fail_unseen(&mut self, error: Error) {
+    /// The server has answered with an error, which may be looked at much later or never.
+    pub(super) fn see_failure(&mut self, error: Error, query: Option<&QueryContext>) {
         if self.failure.is_none() {
-            let error = match &self.given_up {
+            let error = match query {
                 Some(query) => error.in_query(query),
                 None => error,
             };
@@ -374,9 +377,14 @@ impl Block {
         }
     }
 
-    /// Nobody waits for the reply of this one any more.
-    pub(super) fn give_up(&mut self, query: &QueryContext) {
-        self.given_up = Some(query.clone());
+    /// It was this query that has failed first.
+    pub(super) fn name_failure(&mut self, query: &QueryContext) {
+        self.failure = self.failure.take().map(|error| error.in_query(query));
+    }
+
+    /// Something was done without an error: what had failed before was undone by a statement.
+    pub(super) fn forgive(&mut self) {
+        self.failure = None;
     }
 
     /// A statement has ended it.

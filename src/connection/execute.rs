@@ -139,7 +139,7 @@ impl Connection {
             .bind("", &plan.name, &statement.params, request.values(), &statement.columns)
             .and_then(|()| encoder.execute("", 0));
         drop(encoder);
-        let claim = encoded.and_then(|()| self.link.submit_later(&bytes, deadline));
+        let claim = encoded.and_then(|()| self.link.submit_later(&bytes));
         self.keep_scratch(bytes);
         let asked = match request.source.declared() {
             Some(declared) => Asked::Declared(declared),

@@ -115,10 +115,11 @@ impl Link {
         self.post_in_block(&bytes, Exchange::new(&all), may_write, ticket)
     }
 
-    /// Sends Bind and Execute of a statement along with what comes next: no Sync, and the driver is left alone.
-    pub(super) fn submit_later(&self, request: &[u8], deadline: Deadline) -> Result<Claim<Result<Reply>>> {
+    /// Sends Bind and Execute of a statement along with what comes next: no Sync, and the driver is left alone. How long its
+    /// answer may take is for what comes next to say.
+    pub(super) fn submit_later(&self, request: &[u8]) -> Result<Claim<Result<Reply>>> {
         let (slot, claim) = promise();
-        let ticket = Ticket::of(Asker::Caller(slot), deadline);
+        let ticket = Ticket::of(Asker::Caller(slot), Deadline::NEVER);
         let exchange = Exchange::new(&encode::STATEMENT_FIRST);
         let commands: Option<Result<(Commands, bool)>> = self.with_block(|block, _| block.accompany(false));
         let (before, _) = commands.transpose()?.unwrap_or_default();

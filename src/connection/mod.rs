@@ -451,10 +451,16 @@ impl Connection {
     #[cold]
     pub(crate) fn note(&self, error: Error) -> Error {
         let dead = self.link.is_in_block() && self.link.death().is_some();
+        if let Some(query) = error.query()
+            && error.is_timeout()
+            && !dead
+        {
+            self.give_up(query);
+        }
         let noted = self.link.with_block(|block, status| {
             let within = block.within();
-            match error.query() {
-                Some(query) if error.is_timeout() && !dead => block.give_up(query),
+            match status {
+                _ if error.is_timeout() && !dead => {}
                 _ if dead || status == Status::Failed => block.fail(&error),
                 _ if status == Status::Idle && block.has_begun() => block.fail(&error),
                 _ => {}
@@ -464,6 +470,11 @@ impl Connection {
         match noted {
             // Something that was sent along before is to blame.
             Some((_, Some(first))) if error.is_passed_over() => first,
+            Some((within, Some(first)))
+                if error.sqlstate() == Some("25P02") && first.db_error() != error.db_error() =>
+            {
+                error.in_transaction(within).caused_by(first)
+            }
             Some((within, _)) => error.in_transaction(within),
             None => error,
         }
@@ -471,7 +482,9 @@ impl Connection {
 
     /// Nobody waits for the reply of this query any more, and it may fail yet.
     pub(crate) fn give_up(&self, query: &QueryContext) {
-        self.link.with_block(|block, _| block.give_up(query));
+        if self.link.is_in_block() {
+            self.link.give_up(query);
+        }
     }
 
     /// A reply that cannot be read closes the connection.

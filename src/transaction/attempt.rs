@@ -136,12 +136,25 @@ impl Attempt<'_> {
                 Outcome::RolledBack,
             ));
         }
-        let error = match self.ask_for_commit() {
+        let undo = self.look(Block::take_undo).flatten();
+        // Its number has to be known before COMMIT is sent.
+        if (undo.is_some() || self.look(|block| block.lacks_number()) == Some(true))
+            && let Err(error) = self.connection.flush()
+        {
+            self.roll_back();
+            return Err(if self.connection.is_lost() {
+                lost_before(error)
+            } else {
+                error.with_outcome(Outcome::RolledBack)
+            });
+        }
+        let error = match self.ask_for_commit(undo) {
             Ok(tag) if tag == "COMMIT" => return Ok(()),
             // PostgreSQL's answer to COMMIT in a failed transaction (manual, COMMIT): no error, another tag.
-            Ok(_) => return Err(self.swallowed()),
+            Ok(tag) if tag == "ROLLBACK" => return Err(self.swallowed()),
+            Ok(tag) => Error::protocol(format!("COMMIT was answered with {tag:?}")),
             // What was sent along has failed, and COMMIT was passed over.
-            Err(error) if error.is_passed_over() || self.look(|b| b.failure().is_some()) == Some(true) => {
+            Err(error) if error.is_passed_over() => {
                 let failure = self.look(|block| block.failure().map(Error::duplicate)).flatten();
                 self.roll_back();
                 return Err(failure.unwrap_or(error));
@@ -166,13 +179,8 @@ impl Attempt<'_> {
     }
 
     /// Sends COMMIT; the tag of its answer.
-    fn ask_for_commit(&self) -> Result<String> {
+    fn ask_for_commit(&self, undo: Option<String>) -> Result<String> {
         let connection = self.connection;
-        let undo = self.look(Block::take_undo).flatten();
-        // Its number has to be known before COMMIT is sent.
-        if undo.is_some() || self.look(|block| block.lacks_number()) == Some(true) {
-            connection.flush()?;
-        }
         match undo {
             Some(undo) => connection.simple(&format!("{undo}; COMMIT"), Deadline::NEVER),
             None if connection.has_later() => connection.commit_with_later(),
