@@ -133,8 +133,9 @@ pub(crate) struct Block {
     failure: Option<Error>,
     /// A failure that the end of a savepoint has undone, until something else is done.
     undone: Option<Error>,
-    /// Somebody has ended it with a statement.
+    /// Somebody has ended it with a statement, and what is known of that.
     ended: Option<&'static str>,
+    outcome: Outcome,
     /// What was sent along.
     later: Vec<Later>,
 }
@@ -156,6 +157,7 @@ impl Block {
             failure: None,
             undone: None,
             ended: None,
+            outcome: Outcome::Done,
             later: Vec::new(),
         }
     }
@@ -220,6 +222,11 @@ impl Block {
     /// How it was ended by a statement, if it was.
     pub(crate) fn ended(&self) -> Option<&'static str> {
         self.ended
+    }
+
+    /// What is known of what was done in it, if a statement has ended it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
     }
 
     /// Nothing runs in it any more.
@@ -385,6 +392,13 @@ impl Block {
     /// Something was done without an error: what had failed before was undone by a statement.
     pub(super) fn forgive(&mut self) {
         self.failure = None;
+    }
+
+    /// A statement that would end it was sent, and no answer came.
+    pub(super) fn end_unseen(&mut self, error: &Error) {
+        self.ended = Some("a statement that ends transactions was sent, and nobody knows what became of it");
+        self.outcome = Outcome::Unknown;
+        self.fail(error);
     }
 
     /// A statement has ended it.

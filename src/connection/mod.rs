@@ -457,8 +457,13 @@ impl Connection {
         {
             self.give_up(query);
         }
+        let may_have_ended = error.outcome() == Outcome::Unknown
+            && error.query().is_some_and(|query| maypole_sql::ends_transactions(&query.sql));
         let noted = self.link.with_block(|block, status| {
             let within = block.within();
+            if may_have_ended {
+                block.end_unseen(&error);
+            }
             match status {
                 _ if error.is_timeout() && !dead => {}
                 _ if dead || status == Status::Failed => block.fail(&error),

@@ -245,7 +245,8 @@ impl Attempt<'_> {
             // It may have begun another.
             self.roll_back();
             let message = "the transaction did not end with its function: a statement has ended it";
-            return Err(self.with_failure(Error::commit(message, Outcome::Done)));
+            let outcome = self.look(|block| block.outcome()).unwrap_or(Outcome::Unknown);
+            return Err(self.with_failure(Error::commit(message, outcome)));
         }
         match self.connection.stay_in_block(self.limit()) {
             Ok(()) => Ok(()),
