@@ -2,7 +2,9 @@
 
 mod ends;
 mod later;
+mod odd;
 mod savepoints;
+mod servers;
 mod streams;
 
 use maypole::TxOptions;
