@@ -21,6 +21,7 @@ struct Count {
 impl Sink<u8> for Count {
     fn reply(&mut self, _: u8, reply: Reply) {
         self.replies += 1;
+        assert!(reply.behind.is_none_or(|at| at <= reply.bytes.len()), "it begins in the reply");
         for (tag, body) in decode::Messages::new(&reply.bytes) {
             let body = &reply.bytes[body];
             match tag {
@@ -60,6 +61,8 @@ pub fn session(data: &[u8]) {
         encode::CLOSE,
         encode::SYNC,
         encode::SIMPLE,
+        encode::EXECUTE.with_commands(2, true),
+        encode::EXECUTE_FIRST.with_commands(1, false),
     ];
     let Some((count, rest)) = data.split_first() else { return };
     let (requests, rest) = rest.split_at(usize::from(count % 16).min(rest.len()));
@@ -67,7 +70,7 @@ pub fn session(data: &[u8]) {
     let mut session = Session::new(LIMIT);
     let mut sink = Count::default();
     for request in requests {
-        let _ = session.submit(b"request", exchanges[usize::from(request % 8)], *request);
+        let _ = session.submit(b"request", exchanges[usize::from(*request) % exchanges.len()], *request);
     }
     let mut input = BytesMut::new();
     for piece in rest.chunks(usize::from(*cut).max(1)) {

@@ -70,4 +70,38 @@ mod tests {
         drop(outer);
         assert_eq!(inside(1), None);
     }
+
+    /// `cargo test --release --lib guard -- --nocapture` tells the figures.
+    #[test]
+    fn to_look_costs_nanoseconds() {
+        fn each(what: &str, mut look: impl FnMut()) -> f64 {
+            let times = 200_000;
+            let best = (0..5)
+                .map(|_| {
+                    let start = std::time::Instant::now();
+                    (0..times).for_each(|_| look());
+                    start.elapsed().as_secs_f64() * 1e9 / f64::from(times)
+                })
+                .fold(f64::MAX, f64::min);
+            println!("{what}: {best:.1} ns");
+            best
+        }
+        let worst = spawn(|| {
+            let looked = || {
+                std::hint::black_box(inside(1));
+            };
+            let mut worst = each("nobody in a transaction", looked);
+            let somebody = enter(2, None);
+            worst = worst.max(each("in a coroutine", looked));
+            worst = worst.max(each("entered and left", || drop(enter(1, None))));
+            drop(somebody);
+            worst
+        });
+        let worst = worst.join().expect("no panic");
+        let _somebody = enter(2, None);
+        let worst = worst.max(each("on a thread", || {
+            std::hint::black_box(inside(1));
+        }));
+        assert!(worst < 20_000.0, "{worst} ns");
+    }
 }

@@ -43,7 +43,8 @@
 //!   (`unique`, `optional`, `first`, `rows`, `value`, `flat`, `run`, `each`, iteration) runs them. [`Rows`]: a result that
 //!   streams in bounded memory.
 //! * [`Report`]: what [`Database::check`] says of the declared queries.
-//! * [`Tx`]: a transaction under way.
+//! * [`transaction`](macro@transaction): a function whose statements take effect together, retried when another client got in
+//!   the way. [`Tx`]: a transaction under way, what such a function queries with. [`TxOptions`]: what it is asked to be.
 //! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
 //! * [`Connection`]: one session with the server.
 //! * [`FromRow`], [`FromValue`], [`Row`], [`Serde`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
@@ -171,3 +172,7 @@ extern crate self as maypole;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/queries.md")]
 mod page_of_queries {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/transactions.md")]
+mod page_of_transactions {}

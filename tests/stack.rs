@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use maypole::types::Json;
-use maypole::{Config, Database, Pool, Query, Row, STACK_SIZE, select};
+use maypole::{Config, Database, Pool, Query, Row, STACK_SIZE, TxOptions, select};
 
 use support::eventually::eventually;
 use support::pool::prepare;
@@ -46,7 +46,7 @@ static DECLARED: Database = Database::named("declared");
 fn joined(name: &str) -> Query<(u32, u32)>;
 
 /// What a user may do in a coroutine.
-const OPERATIONS: [Operation; 18] = [
+const OPERATIONS: [Operation; 20] = [
     ("nothing", |_| {}),
     ("first use: a pool is made and a connection opened", |db| {
         db.query("SELECT 1", ()).rows::<maypole::Row>().expect("an answer");
@@ -97,6 +97,33 @@ const OPERATIONS: [Operation; 18] = [
     }),
     ("transaction rolled back", |db| {
         db.transaction(|q| q.query("SELECT 1 / 0", ()).rows::<maypole::Row>()).expect_err("it fails");
+    }),
+    ("transaction retried, with savepoints and what is sent along", |db| {
+        let attempts = std::cell::Cell::new(0);
+        let options =
+            TxOptions::new().retries(2).confirm_commit().deadline(Duration::from_secs(20)).name("tried");
+        let done = db.transaction_with(&options, |q| {
+            attempts.set(attempts.get() + 1);
+            q.after_commit(|| ());
+            q.query("SELECT $1::int", (1,)).later()?;
+            q.savepoint(|q| q.savepoint(|q| q.query("SELECT 1 / 0", ()).value::<i32>()))
+                .expect_err("it fails");
+            q.script(if attempts.get() < 3 {
+                "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$"
+            } else {
+                "SELECT 1"
+            })
+        });
+        done.expect("the third");
+    }),
+    ("transaction that fails for good, shown", |db| {
+        let options = TxOptions::new().retries(1).name("tried");
+        let error = db.transaction_with(&options, |q| {
+            q.script("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
+        });
+        let error = error.expect_err("it fails");
+        assert_eq!(error.earlier().len(), 1);
+        assert!(format!("{error} {error:?}").contains("attempt 2 of 2"));
     }),
     ("query timeout", |db| {
         db.query("SELECT pg_sleep(5)", ()).timeout(Duration::from_millis(20)).run().expect_err("too slow");

@@ -1,6 +1,6 @@
 //! By convention all SQL of a program lives in one module.
 
-use maypole::{Database, FromRow, Query, Result, query, select};
+use maypole::{Database, FromRow, Query, Result, Tx, query, select, transaction};
 
 /// Opens nothing until it is first used.
 pub static DB: Database = Database::named("database");
@@ -47,15 +47,15 @@ fn lock_accounts(one: i32, other: i32) -> Query<(i32, i64)>;
 #[query(DB, "UPDATE accounts SET balance = balance + :amount WHERE id = :account")]
 fn add(account: i32, amount: i64) -> Query;
 
-/// Moves money between two accounts; whether there was enough.
-pub fn transfer(from: i32, to: i32, amount: i64) -> Result<bool> {
-    DB.transaction(|q| {
-        let locked = lock_accounts(from, to).on(q).rows()?;
-        if !locked.iter().any(|(id, balance)| *id == from && *balance >= amount) {
-            return Ok(false);
-        }
-        add(from, -amount).on(q).run()?;
-        add(to, amount).on(q).run()?;
-        Ok(true)
-    })
+/// Moves money between two accounts; whether there was enough. Callers leave out `q`.
+#[transaction(DB, retries = 3)]
+pub fn transfer(q: &Tx, from: i32, to: i32, amount: i64) -> Result<bool> {
+    let locked = lock_accounts(from, to).on(q).rows()?;
+    if !locked.iter().any(|(id, balance)| *id == from && *balance >= amount) {
+        return Ok(false);
+    }
+    // Both travel with COMMIT.
+    add(from, -amount).on(q).later()?;
+    add(to, amount).on(q).later()?;
+    Ok(true)
 }

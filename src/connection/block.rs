@@ -32,13 +32,40 @@ macro_rules! home {
     };
 }
 
-/// Asks which number the transaction has, once it has one, and where it is at home.
-pub(super) const ASK_NUMBER: &str =
+/// Asks which number the transaction has, once it has one.
+const ASK_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text";
+
+/// Asks where it is at home, too: once on each session, which does not outlive a crash and does not change its timeline.
+const ASK_NUMBER_AND_HOME: &str =
     concat!("SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text, ", home!());
 
 /// Asks another connection where it is, and what became of the transaction with a number.
 pub(crate) const ASK_FATE: &str =
     concat!("SELECT ", home!(), ", pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)");
+
+/// How to ask for the number of a transaction on a session whose home is known or not.
+pub(super) fn ask_number(home: Option<&Home>) -> &'static str {
+    if home.is_some() { ASK_NUMBER } else { ASK_NUMBER_AND_HOME }
+}
+
+/// What was answered: the number, if there is one by now, and the home if it was asked for.
+pub(super) fn read_number(answer: &[u8]) -> (Option<String>, Option<Home>) {
+    let row = Messages::new(answer).find(|(tag, _)| *tag == b'D');
+    let Some(Ok(values)) = row.map(|(_, body)| decode::text_row(&answer[body])) else { return (None, None) };
+    let mut values = values.into_iter();
+    let id = values.next().flatten();
+    let home = values.collect::<Option<Vec<_>>>().and_then(|home| Home::try_from(home).ok());
+    (id, home)
+}
+
+/// The same where it was asked for in a script, last.
+pub(super) fn read_last_number(reply: &[u8]) -> (Option<String>, Option<Home>) {
+    let last = Messages::new(reply).filter(|(tag, _)| *tag == b'T').last();
+    last.map_or((None, None), |(_, body)| read_number(&reply[body.end..]))
+}
+
+/// The cluster, the timeline, and since when the server has not crashed: elsewhere the same number is another transaction's.
+pub(crate) type Home = [String; 3];
 
 /// How many savepoints can be open at once. Beyond 64 PostgreSQL itself becomes slow.
 pub(crate) const MOST_SAVEPOINTS: u32 = 64;
@@ -47,9 +74,7 @@ pub(crate) const MOST_SAVEPOINTS: u32 = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Number {
     pub(crate) id: String,
-    /// The cluster, the timeline, and since when the server has not crashed: elsewhere the same number is another
-    /// transaction's.
-    pub(crate) home: [String; 3],
+    pub(crate) home: Home,
 }
 
 /// A statement that was sent along, and whose answer comes with that of the next one that is waited for.
@@ -128,7 +153,7 @@ pub(crate) struct Block {
     deadline: Deadline,
     limit: Option<Duration>,
     numbered: bool,
-    number: Option<Number>,
+    number: Option<String>,
     /// The first failure of those that make COMMIT a rollback.
     failure: Option<Error>,
     /// A failure that the end of a savepoint has undone, until something else is done.
@@ -200,7 +225,7 @@ impl Block {
     }
 
     /// The number of the transaction, if it was wanted and is known.
-    pub(crate) fn number(&self) -> Option<&Number> {
+    pub(super) fn number(&self) -> Option<&String> {
         self.number.as_ref()
     }
 
@@ -291,21 +316,9 @@ impl Block {
         self.numbered && self.number.is_none()
     }
 
-    /// The answer to the question for the number.
-    pub(super) fn learn_number(&mut self, answer: &[u8]) {
-        let row = Messages::new(answer).find(|(tag, _)| *tag == b'D');
-        let Some(Ok(values)) = row.map(|(_, body)| decode::text_row(&answer[body])) else { return };
-        if let Ok([Some(id), Some(cluster), Some(timeline), Some(life)]) = <[_; 4]>::try_from(values) {
-            self.number = Some(Number { id, home: [cluster, timeline, life] });
-        }
-    }
-
-    /// The same where it was asked in a script, last.
-    pub(super) fn learn_last_number(&mut self, reply: &[u8]) {
-        let last = Messages::new(reply).filter(|(tag, _)| *tag == b'T').last();
-        if let Some((_, body)) = last {
-            self.learn_number(&reply[body.end..]);
-        }
+    /// What the question for the number was answered with.
+    pub(super) fn learn_number(&mut self, number: Option<String>) {
+        self.number = self.number.take().or(number);
     }
 
     /// How long it might have taken, if that has passed.

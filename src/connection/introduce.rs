@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use smallvec::SmallVec;
 
 use super::Stale;
-use super::block::{ASK_NUMBER, Commands};
+use super::block::Commands;
 use super::link::{Asker, Errand, Link, Ticket};
 use super::plan::Plan;
 use super::statement::Statement;
@@ -126,7 +126,7 @@ impl Link {
         if before.is_empty() {
             self.post_quietly(request, exchange, ticket)?;
         } else {
-            let bytes = with_commands(&before, request, false);
+            let bytes = with_commands(&before, request, None);
             self.post_quietly(&bytes, exchange.with_commands(before.len(), false), ticket)?;
         }
         Ok(claim)
@@ -146,7 +146,7 @@ impl Link {
         if before.is_empty() && !behind {
             return self.post(request, exchange, ticket);
         }
-        let bytes = with_commands(&before, request, behind);
+        let bytes = with_commands(&before, request, behind.then(|| self.ask_number()));
         self.post(&bytes, exchange.with_commands(before.len(), behind), ticket)
     }
 
@@ -187,16 +187,16 @@ impl Link {
     }
 }
 
-/// A request with commands before it, and behind it the question for the number of the transaction or nothing.
-fn with_commands(before: &Commands, request: &[u8], behind: bool) -> BytesMut {
+/// A request with commands before it, and one or none behind it.
+fn with_commands(before: &Commands, request: &[u8], behind: Option<&str>) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(request.len() + 256);
     let mut encoder = Encoder::new(&mut bytes, usize::MAX);
     // Texts of ours: they can't fail.
     before.iter().for_each(|command| drop(encoder.command(command)));
-    match request.strip_suffix(encode::SYNC_BYTES) {
-        Some(request) if behind => {
+    match (request.strip_suffix(encode::SYNC_BYTES), behind) {
+        (Some(request), Some(behind)) => {
             encoder.append(request);
-            let _ = encoder.command(ASK_NUMBER);
+            let _ = encoder.command(behind);
             encoder.sync();
         }
         _ => encoder.append(request),

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
-use super::block::Block;
+use super::block::{self, Block, Home};
 use super::plan::Knowledge;
 use super::statement::Statements;
 use crate::config::Config;
@@ -40,6 +40,8 @@ pub(crate) struct Link {
     /// Told of its death. Called without locks; must not wait.
     observer: OnceLock<Observer>,
     portals: AtomicU64,
+    /// Where the numbers of its transactions are at home, once that was asked.
+    home: OnceLock<Home>,
     /// Whether there is a transaction block, for those who need not look what it is like.
     in_block: AtomicBool,
 }
@@ -187,6 +189,7 @@ impl Link {
             }),
             observer: OnceLock::new(),
             portals: AtomicU64::new(0),
+            home: OnceLock::new(),
             in_block: AtomicBool::new(false),
             config,
         });
@@ -240,6 +243,24 @@ impl Link {
         let mut state = self.state.lock();
         let status = state.session.status();
         state.block.as_mut().map(|block| with(block, status))
+    }
+
+    /// How to ask for the number of a transaction here.
+    pub(super) fn ask_number(&self) -> &'static str {
+        block::ask_number(self.home.get())
+    }
+
+    /// What that was answered with.
+    pub(super) fn learn_number(&self, (number, home): (Option<String>, Option<Home>)) {
+        if let Some(home) = home {
+            self.home.get_or_init(|| home);
+        }
+        self.with_block(|block, _| block.learn_number(number));
+    }
+
+    /// Where the numbers of its transactions are at home, if that was asked.
+    pub(super) fn home(&self) -> Option<&Home> {
+        self.home.get()
     }
 
     /// Whether replies are outstanding.

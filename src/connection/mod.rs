@@ -34,7 +34,6 @@ pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
 
-use self::block::ASK_NUMBER;
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, QueryContext, Result};
@@ -188,7 +187,7 @@ impl Connection {
             let before: String = before.iter().flat_map(|command| [command, "; "]).collect();
             // All of these are ASCII.
             ahead = u32::try_from(before.len()).unwrap_or(u32::MAX);
-            let behind = if number { format!("\n;{ASK_NUMBER}") } else { String::new() };
+            let behind = if number { format!("\n;{}", self.link.ask_number()) } else { String::new() };
             sent = Cow::Owned(format!("{before}{text}{behind}"));
         }
         self.refuse_while_streaming().map_err(|error| (error, 0))?;
@@ -201,7 +200,7 @@ impl Connection {
         let ran = reply.map_err(|error| error.limited_to(self.timeout)).and_then(|reply| {
             check(&reply)?;
             if number {
-                self.link.with_block(|block, _| block.learn_last_number(&reply.bytes));
+                self.link.learn_number(block::read_last_number(&reply.bytes));
             }
             self.refuse_ended(&reply, text, Some(commands))
         });
@@ -249,7 +248,7 @@ impl Connection {
         match claim.wait() {
             Waited::Value(Ok(mut reply)) => {
                 if let Some(at) = reply.behind.take() {
-                    self.link.with_block(|block, _| block.learn_number(&reply.bytes[at..]));
+                    self.link.learn_number(block::read_number(&reply.bytes[at..]));
                     reply.bytes.truncate(at);
                 }
                 if self.link.is_in_block() {
@@ -303,7 +302,7 @@ impl Connection {
         let reply = if number {
             let exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
             self.ask(exchange, deadline, |encoder| {
-                encoder.command(ASK_NUMBER)?;
+                encoder.command(self.link.ask_number())?;
                 encoder.sync();
                 Ok(())
             })
@@ -311,17 +310,13 @@ impl Connection {
             self.sync(deadline)
         };
         let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
-        self.link
-            .with_block(|block, status| match block.failure() {
-                Some(failure) if status != Status::Transaction => Err(failure.duplicate()),
-                _ => {
-                    if number {
-                        block.learn_number(&reply.bytes);
-                    }
-                    Ok(())
-                }
-            })
-            .unwrap_or(Ok(()))
+        if number {
+            self.link.learn_number(block::read_number(&reply.bytes));
+        }
+        let failed = self.link.with_block(|block, status| {
+            block.failure().filter(|_| status != Status::Transaction).map(Error::duplicate)
+        });
+        failed.flatten().map_or(Ok(()), Err)
     }
 
     /// Whether a transaction block is under way.
@@ -430,6 +425,12 @@ impl Connection {
     /// Closes it at once.
     pub(crate) fn kill(&self, why: Error) {
         self.link.kill(why);
+    }
+
+    /// The number of the transaction under way, if it was wanted and is known.
+    pub(crate) fn number(&self) -> Option<Number> {
+        let id = self.link.with_block(|block, _| block.number().cloned()).flatten()?;
+        Some(Number { id, home: self.link.home()?.clone() })
     }
 
     /// What another connection to the same server is made of.

@@ -191,7 +191,7 @@ impl Attempt<'_> {
     /// Nobody knows, unless another connection can tell.
     fn resolve(&self, error: Error) -> Result<()> {
         let unknown = "no answer to COMMIT came: the transaction may or may not have been committed";
-        let Some(number) = self.look(|block| block.number().cloned()).flatten() else {
+        let Some(number) = self.connection.number() else {
             return Err(Error::commit(unknown, Outcome::Unknown).caused_by(error));
         };
         match fate::look_up(self.connection, &number) {

@@ -124,7 +124,7 @@ impl TxOptions {
 
     /// If the connection is lost with COMMIT under way, asks the server on another connection what became of it.
     ///
-    /// For that the number of the transaction is asked for with its first statement that may write, at the cost of some 20 µs on the server and
+    /// For that the number of the transaction is asked for with its first statement that may write, at the cost of some 60 µs on the server and
     /// no round trip. After a failover nobody can tell: the outcome stays unknown.
     pub const fn confirm_commit(self) -> TxOptions {
         TxOptions { confirm_commit: true, ..self }

@@ -724,3 +724,24 @@ fn a_query_follows_its_table_through_migrations() {
     }
     test.finish();
 }
+
+/// What cargo looks at to see whether the program is to be compiled again.
+#[test]
+fn the_file_of_a_query_belongs_to_the_program_that_declares_it() {
+    let program = std::env::current_exe().expect("this program");
+    let dependencies = std::fs::read_to_string(program.with_extension("d")).expect("written by the compiler");
+    assert!(dependencies.contains("tests/sql/misspelt.sql"), "{dependencies}");
+}
+
+#[select(DB, "SELECT 'a' AS kind UNION ALL SELECT nullif(:text, 'none')")]
+fn never_none(text: &str) -> Query<String>;
+
+#[test]
+fn a_null_where_there_is_no_room_for_it_is_told_with_the_query_the_row_and_the_column() {
+    let test = TestPool::new(1);
+    let error = never_none("none").on(&test.db).rows().expect_err("NULL is no String").to_string();
+    assert!(error.starts_with("query never_none failed: row 2: column \"kind\""), "{error}");
+    assert!(error.contains("NULL") && error.contains("Option"), "{error}");
+    assert_eq!(never_none("b").on(&test.db).rows().expect("texts"), ["a", "b"]);
+    test.finish();
+}

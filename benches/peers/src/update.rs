@@ -19,7 +19,8 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Changed {
     pub row: (i32, i32),
-    pub affected: u64,
+    /// Nothing if nobody looked: the audit of the table does.
+    pub affected: Option<u64>,
 }
 
 impl Transaction for Change {
@@ -33,7 +34,7 @@ impl Transaction for Change {
     #[inline]
     fn is_right(&self, changed: &Changed) -> bool {
         let (id, number) = changed.row;
-        id == self.id && (1..=ROWS).contains(&number) && changed.affected == 1
+        id == self.id && (1..=ROWS).contains(&number) && changed.affected.is_none_or(|affected| affected == 1)
     }
 }
 

@@ -1,6 +1,8 @@
-//! Transactions of deadpool-postgres as its documentation recommends: `transaction` and `prepare_cached`.
+//! Transactions of deadpool-postgres as its documentation recommends: `transaction` and `prepare_cached`. And with statements
+//! that do not need each other's results polled together, which tokio-postgres then pipelines (its documentation, "Pipelining").
 
 use deadpool_postgres::{Pool, PoolError};
+use futures_util::future::{try_join, try_join3};
 
 use super::System;
 use super::deadpool_postgres::open_pool;
@@ -13,6 +15,24 @@ use crate::workload::{Load, Workload};
 
 pub const SYSTEM: System =
     System { name: "deadpool-postgres", workloads: &[Workload::Update, Workload::Tpcb], run };
+
+/// An update needs what it has read: there is nothing to be pipelined.
+pub const PIPELINED: System =
+    System { name: "deadpool-pipelined", workloads: &[Workload::Tpcb], run: run_pipelined };
+
+fn run_pipelined(name: &'static str, load: &Load) -> Result<()> {
+    let runtime = tokio_tasks::runtime()?;
+    let pool = open_pool(load, &runtime)?;
+    measure(name, load, &runtime, |mut tally| {
+        let pool = pool.clone();
+        async move {
+            while let Some(transfer) = tally.next() {
+                tally.settled(transfer, tpcb_pipelined(&pool, transfer).await);
+            }
+            tally
+        }
+    })
+}
 
 fn run(name: &'static str, load: &Load) -> Result<()> {
     let runtime = tokio_tasks::runtime()?;
@@ -55,7 +75,7 @@ async fn update(pool: &Pool, change: Change) -> std::result::Result<Changed, Poo
     let update = transaction.prepare_cached(update::UPDATE).await?;
     let affected = transaction.execute(&update, &[&id, &number]).await?;
     transaction.commit().await?;
-    Ok(Changed { row, affected })
+    Ok(Changed { row, affected: Some(affected) })
 }
 
 async fn tpcb(pool: &Pool, transfer: Transfer) -> std::result::Result<Transferred, PoolError> {
@@ -73,5 +93,33 @@ async fn tpcb(pool: &Pool, transfer: Transfer) -> std::result::Result<Transferre
     let record = transaction.prepare_cached(tpcb::RECORD).await?;
     affected += transaction.execute(&record, &[&tid, &bid, &aid, &delta]).await?;
     transaction.commit().await?;
-    Ok(Transferred { balance, affected })
+    Ok(Transferred { balance, affected: Some(affected) })
+}
+
+async fn tpcb_pipelined(pool: &Pool, transfer: Transfer) -> std::result::Result<Transferred, PoolError> {
+    let Transfer { aid, bid, tid, delta } = transfer;
+    let mut client = pool.get().await?;
+    let transaction = client.transaction().await?;
+    let account = transaction.prepare_cached(tpcb::CHANGE_ACCOUNT).await?;
+    let select = transaction.prepare_cached(tpcb::BALANCE).await?;
+    let teller = transaction.prepare_cached(tpcb::CHANGE_TELLER).await?;
+    let branch = transaction.prepare_cached(tpcb::CHANGE_BRANCH).await?;
+    let record = transaction.prepare_cached(tpcb::RECORD).await?;
+    let (account_parameters, select_parameters) = ([&delta as _, &aid as _], [&aid as _]);
+    let (accounts, balance) = try_join(
+        transaction.execute(&account, &account_parameters),
+        transaction.query_one(&select, &select_parameters),
+    )
+    .await?;
+    let (teller_parameters, branch_parameters) = ([&delta as _, &tid as _], [&delta as _, &bid as _]);
+    let record_parameters = [&tid as _, &bid as _, &aid as _, &delta as _];
+    let (tellers, branches, records) = try_join3(
+        transaction.execute(&teller, &teller_parameters),
+        transaction.execute(&branch, &branch_parameters),
+        transaction.execute(&record, &record_parameters),
+    )
+    .await?;
+    transaction.commit().await?;
+    let affected = Some(accounts + tellers + branches + records);
+    Ok(Transferred { balance: balance.try_get(0)?, affected })
 }

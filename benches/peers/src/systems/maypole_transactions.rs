@@ -1,4 +1,5 @@
-//! Transactions of maypole, of declared queries, as its documentation shows them.
+//! Transactions of maypole, of declared queries, as its documentation shows them: statements whose results nobody looks at are
+//! sent along with what comes next, or, as most programs of other libraries do, each is waited for.
 
 use maypole::{Query, Result as Answer, TxOptions, query, select};
 
@@ -10,7 +11,11 @@ use crate::transaction::{CONFLICTS, RETRIES};
 use crate::update::{Change, Changed};
 use crate::workload::{Load, Workload};
 
-pub const SYSTEM: System = System { name: "maypole", workloads: &[Workload::Update, Workload::Tpcb], run };
+pub const ALONG: System =
+    System { name: "maypole", workloads: &[Workload::Update, Workload::Tpcb], run: along };
+
+pub const WAITING: System =
+    System { name: "maypole-waiting", workloads: &[Workload::Update, Workload::Tpcb], run: waiting };
 
 #[select(DB, "SELECT id, randomnumber FROM world WHERE id = :id")]
 fn world(id: i32) -> Query<(i32, i32)>;
@@ -36,18 +41,31 @@ fn change_branch(delta: i32, bid: i32) -> Query;
 )]
 fn record(tid: i32, bid: i32, aid: i32, delta: i32) -> Query;
 
-fn run(name: &'static str, load: &Load) -> Result<()> {
+fn along(name: &'static str, load: &Load) -> Result<()> {
+    run(name, load, update_along, tpcb_along)
+}
+
+fn waiting(name: &'static str, load: &Load) -> Result<()> {
+    run(name, load, update, tpcb)
+}
+
+fn run(
+    name: &'static str,
+    load: &Load,
+    update: fn(Change) -> Answer<Changed>,
+    tpcb: fn(Transfer) -> Answer<Transferred>,
+) -> Result<()> {
     maypole_lease::configure(load);
     let pool = database_pool(load)?;
     drop(maypole_lease::open(&pool, load.conns)?);
     let report = if load.workload == Workload::Update {
-        maypole_lease::measure(name, load, |tally| {
+        maypole_lease::measure(name, load, move |tally| {
             while let Some(change) = tally.next() {
                 tally.settled(change, update(change));
             }
         })
     } else {
-        maypole_lease::measure(name, load, |tally| {
+        maypole_lease::measure(name, load, move |tally| {
             while let Some(transfer) = tally.next() {
                 tally.settled(transfer, tpcb(transfer));
             }
@@ -64,7 +82,16 @@ fn update(change: Change) -> Answer<Changed> {
     DB.transaction_with(&AGAIN, |q| {
         let row = world(id).on(q).unique()?;
         let affected = set_number(id, number).on(q).run()?;
-        Ok(Changed { row, affected })
+        Ok(Changed { row, affected: Some(affected) })
+    })
+}
+
+fn update_along(change: Change) -> Answer<Changed> {
+    let Change { id, number } = change;
+    DB.transaction_with(&AGAIN, |q| {
+        let row = world(id).on(q).unique()?;
+        set_number(id, number).on(q).later()?;
+        Ok(Changed { row, affected: None })
     })
 }
 
@@ -76,7 +103,19 @@ fn tpcb(transfer: Transfer) -> Answer<Transferred> {
         affected += change_teller(delta, tid).on(q).run()?;
         affected += change_branch(delta, bid).on(q).run()?;
         affected += record(tid, bid, aid, delta).on(q).run()?;
-        Ok(Transferred { balance, affected })
+        Ok(Transferred { balance, affected: Some(affected) })
+    })
+}
+
+fn tpcb_along(transfer: Transfer) -> Answer<Transferred> {
+    let Transfer { aid, bid, tid, delta } = transfer;
+    DB.transaction(|q| {
+        change_account(delta, aid).on(q).later()?;
+        let balance = balance(aid).on(q).value()?;
+        change_teller(delta, tid).on(q).later()?;
+        change_branch(delta, bid).on(q).later()?;
+        record(tid, bid, aid, delta).on(q).later()?;
+        Ok(Transferred { balance, affected: None })
     })
 }
 

@@ -30,7 +30,7 @@ pub struct System {
 }
 
 /// The first of a workload is the one that the others are compared with.
-pub const ALL: [System; 19] = [
+pub const ALL: [System; 21] = [
     maypole_lease::SYSTEM,
     deadpool_postgres::SYSTEM,
     floor_coroutines::SYSTEM,
@@ -45,8 +45,10 @@ pub const ALL: [System; 19] = [
     maypole_rows::SYSTEM,
     tokio_postgres::SYSTEM,
     sqlx::SYSTEM,
-    maypole_transactions::SYSTEM,
+    maypole_transactions::ALONG,
+    maypole_transactions::WAITING,
     deadpool_transactions::SYSTEM,
+    deadpool_transactions::PIPELINED,
     sqlx_transactions::SYSTEM,
     r2d2_postgres::SYSTEM,
     pgbench::SYSTEM,

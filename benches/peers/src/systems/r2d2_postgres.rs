@@ -75,7 +75,7 @@ fn update(pool: &Pool, change: Change) -> std::result::Result<Changed, Failure> 
     let row = (row.try_get(0)?, row.try_get(1)?);
     let affected = transaction.execute(&statements.update, &[&id, &number])?;
     transaction.commit()?;
-    Ok(Changed { row, affected })
+    Ok(Changed { row, affected: Some(affected) })
 }
 
 /// The statements of this connection, prepared when it is used for the first time.

@@ -65,7 +65,7 @@ async fn update(pool: &PgPool, change: Change) -> sqlx::Result<Changed> {
     let row = sqlx::query_as(update::SELECT).bind(id).fetch_one(&mut *transaction).await?;
     let updated = sqlx::query(update::UPDATE).bind(id).bind(number).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(Changed { row, affected: updated.rows_affected() })
+    Ok(Changed { row, affected: Some(updated.rows_affected()) })
 }
 
 async fn tpcb(pool: &PgPool, transfer: Transfer) -> sqlx::Result<Transferred> {
@@ -81,5 +81,5 @@ async fn tpcb(pool: &PgPool, transfer: Transfer) -> sqlx::Result<Transferred> {
     let record = sqlx::query(tpcb::RECORD).bind(tid).bind(bid).bind(aid).bind(delta);
     affected += record.execute(&mut *transaction).await?.rows_affected();
     transaction.commit().await?;
-    Ok(Transferred { balance, affected })
+    Ok(Transferred { balance, affected: Some(affected) })
 }
