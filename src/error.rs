@@ -303,7 +303,9 @@ impl Error {
     }
 
     /// Adds the failures of the attempts before, oldest first.
-    pub(crate) fn follows(&mut self, earlier: Vec<Error>) {
+    pub(crate) fn follows(&mut self, mut earlier: Vec<Error>) {
+        // Those of a transaction of another database, which ran inside, came later.
+        earlier.append(&mut self.0.earlier);
         self.0.earlier = earlier;
     }
 

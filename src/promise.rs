@@ -63,6 +63,11 @@ impl<T> Promise<T> {
 }
 
 impl<T> Claim<T> {
+    /// Whether a wait would be over at once.
+    pub(crate) fn is_settled(&self) -> bool {
+        !matches!(*self.0.lock(), State::Pending(_))
+    }
+
     /// Waits for the value. A cancel unwinds through here.
     pub(crate) fn wait(self) -> Waited<T> {
         loop {

@@ -123,9 +123,7 @@ impl<T: FromRow> Open<'_, T> {
 impl<T: FromRow> Drop for Open<'_, T> {
     fn drop(&mut self) {
         let connection = self.holder.connection();
-        if self.cursor.is_under_way() {
-            connection.give_up(&self.context);
-        }
+        self.cursor.give_up(connection, &self.context);
         self.cursor.close(connection);
     }
 }

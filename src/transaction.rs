@@ -37,8 +37,6 @@ use retry::{Retries, jitter};
 /// none. The same is true of savepoints.
 pub struct Tx {
     connection: Connection,
-    /// How many savepoints it is inside of.
-    level: u32,
     isolation: Option<Isolation>,
     hooks: RefCell<Hooks>,
 }
@@ -53,8 +51,8 @@ struct Hooks {
 }
 
 impl Tx {
-    fn new(connection: Connection, level: u32, isolation: Option<Isolation>) -> Tx {
-        Tx { connection, level, isolation, hooks: RefCell::default() }
+    fn new(connection: Connection, isolation: Option<Isolation>) -> Tx {
+        Tx { connection, isolation, hooks: RefCell::default() }
     }
 
     /// A query inside the transaction. Nothing happens until a terminal runs it.
@@ -127,8 +125,8 @@ impl Tx {
         function: impl FnOnce(&Tx) -> Result<R, E>,
     ) -> Result<R, E> {
         self.refuse_savepoint(options)?;
-        let savepoint = attempt::Savepoint::set(&self.connection, self.level + 1, options);
-        let tx = Tx::new(self.connection.sibling(), self.level + 1, self.isolation);
+        let savepoint = attempt::Savepoint::set(&self.connection, options);
+        let tx = Tx::new(self.connection.sibling(), self.isolation);
         let result = function(&tx);
         let Hooks { commit, rollback } = tx.hooks.into_inner();
         self.hooks.borrow_mut().rollback.extend(rollback);
@@ -149,6 +147,12 @@ impl Tx {
     }
 
     fn refuse_savepoint(&self, options: &TxOptions) -> Result<()> {
+        if let Some(failure) = self.connection.with_block(|block, status| block.failed_with(status)).flatten()
+        {
+            let message = "the transaction has failed before, and nothing runs in it any more";
+            let error = Error::usage(message).caused_by(failure);
+            return Err(self.connection.note(error));
+        }
         let name = options.name.unwrap_or("the function");
         if options.durable {
             return Err(Error::usage(format!(
@@ -164,9 +168,12 @@ impl Tx {
                 wanted.words(),
                 has.words()
             ))),
-            _ if self.level >= MOST_SAVEPOINTS => Err(Error::usage(format!(
-                "{MOST_SAVEPOINTS} savepoints are open, one within the other: that is too many"
-            ))),
+            // Counted for the transaction: an outer one may be what it is called on, once more.
+            _ if self.connection.with_block(|block, _| block.level()) >= Some(MOST_SAVEPOINTS) => {
+                Err(Error::usage(format!(
+                    "{MOST_SAVEPOINTS} savepoints are open, one within the other: that is too many"
+                )))
+            }
             _ => Ok(()),
         }
     }

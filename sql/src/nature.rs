@@ -57,6 +57,28 @@ pub fn nature(source: &str) -> Nature {
     nature
 }
 
+/// Whether one of the statements ends a transaction.
+///
+/// ```
+/// use maypole_sql::ends_transactions;
+///
+/// assert!(ends_transactions("INSERT INTO t VALUES (1); COMMIT"));
+/// assert!(!ends_transactions("ROLLBACK TO SAVEPOINT s"));
+/// ```
+pub fn ends_transactions(source: &str) -> bool {
+    let (tokens, _) = Tokens::of(source);
+    ranges(&tokens).into_iter().any(|place| {
+        let Structure { main, .. } = Structure::of(&tokens, place);
+        let to_savepoint = || {
+            let word = usize::from(tokens.is_one_of(main + 1, &["WORK", "TRANSACTION"]));
+            tokens.is_word(main + 1 + word, "TO")
+        };
+        tokens.is_one_of(main, &["COMMIT", "END", "ABORT"])
+            || tokens.is_word(main, "ROLLBACK") && !to_savepoint()
+            || tokens.is_word(main, "PREPARE") && tokens.is_word(main + 1, "TRANSACTION")
+    })
+}
+
 fn may_return_columns(statement: &Structure<'_, '_>) -> bool {
     let Structure { tokens, main, .. } = *statement;
     if tokens.is_one_of(main, &["INSERT", "UPDATE", "DELETE", "MERGE"]) {

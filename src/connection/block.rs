@@ -17,7 +17,7 @@ use crate::declared::Declared;
 use crate::error::{Error, Outcome, QueryContext, Result, Within};
 use crate::promise::Claim;
 use crate::protocol::decode::{self, Messages};
-use crate::protocol::session::{Exchange, Reply};
+use crate::protocol::session::{Exchange, Reply, Status};
 
 /// Where the number of a transaction means something: in a database cluster and on a timeline of it, until the server
 /// crashes. Numbers whose transactions had not reached the disk are given out again afterwards; that the server crashed is
@@ -147,6 +147,8 @@ pub(super) type Commands = SmallVec<[Cow<'static, str>; 2]>;
 pub(crate) struct Block {
     within: Within,
     waiting: SmallVec<[Command; 2]>,
+    /// How many savepoints it is inside of.
+    level: u32,
     begun: bool,
     deadline: Deadline,
     limit: Option<Duration>,
@@ -156,10 +158,9 @@ pub(crate) struct Block {
     failure: Option<Error>,
     /// A failure that the end of a savepoint has undone, until something else is done.
     undone: Option<Error>,
-    /// A statement whose reply nobody waits for: if it fails, nobody else knows which it was.
-    given_up: Option<QueryContext>,
-    /// Somebody has ended it with a statement.
+    /// Somebody has ended it with a statement, and what is known of that.
     ended: Option<&'static str>,
+    outcome: Outcome,
     /// What was sent along.
     later: Vec<Later>,
 }
@@ -172,6 +173,7 @@ impl Block {
         Block {
             within: Within { id, name, attempt, of },
             waiting: SmallVec::from_iter([Command::Begin(begin)]),
+            level: 0,
             begun: false,
             deadline,
             limit,
@@ -179,8 +181,8 @@ impl Block {
             number: None,
             failure: None,
             undone: None,
-            given_up: None,
             ended: None,
+            outcome: Outcome::Done,
             later: Vec::new(),
         }
     }
@@ -188,6 +190,11 @@ impl Block {
     /// What errors say of it.
     pub(crate) fn within(&self) -> Within {
         self.within
+    }
+
+    /// How many savepoints it is inside of.
+    pub(crate) fn level(&self) -> u32 {
+        self.level
     }
 
     /// Whether anything was sent.
@@ -227,6 +234,11 @@ impl Block {
         self.failure.as_ref()
     }
 
+    /// What has made it fail, if nothing runs in it any more.
+    pub(crate) fn failed_with(&self, status: Status) -> Option<Error> {
+        self.failure.as_ref().filter(|_| status == Status::Failed).map(Error::duplicate)
+    }
+
     /// What made it fail, or a part of it last.
     pub(crate) fn last_failure(&self) -> Option<&Error> {
         self.failure.as_ref().or(self.undone.as_ref())
@@ -237,6 +249,11 @@ impl Block {
         self.ended
     }
 
+    /// What is known of what was done in it, if a statement has ended it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
     /// Nothing runs in it any more.
     pub(super) fn over(&self) -> Error {
         let how = self.ended.unwrap_or("the statement that was to begin it failed before BEGIN was executed");
@@ -245,13 +262,31 @@ impl Block {
 
     /// A request is about to be sent: the commands that go before it, and whether the number is to be asked for behind it.
     pub(super) fn accompany(&mut self, may_write: bool) -> Result<(Commands, bool)> {
+        let company = self.company(may_write)?;
+        self.accompanied();
+        Ok(company)
+    }
+
+    /// The same for a request that may turn out not to be sent.
+    pub(super) fn company(&self, may_write: bool) -> Result<(Commands, bool)> {
         if self.ended.is_some() {
             return Err(self.over());
         }
+        let commands = self.waiting.iter().cloned().map(Command::text).collect();
+        Ok((commands, may_write && self.lacks_number()))
+    }
+
+    /// It is sent.
+    pub(super) fn accompanied(&mut self) {
         self.undone = None;
         self.begun = true;
-        let commands = self.waiting.drain(..).map(Command::text).collect();
-        Ok((commands, may_write && self.lacks_number()))
+        self.waiting.clear();
+    }
+
+    /// Whether the next request has something before it, under the same Sync, that may fail.
+    pub(super) fn may_pass_over(&self) -> bool {
+        // BEGIN does not.
+        self.waiting.iter().any(|command| !matches!(command, Command::Begin(_))) || !self.later.is_empty()
     }
 
     /// A statement was sent along.
@@ -264,9 +299,11 @@ impl Block {
         self.later.len()
     }
 
-    /// Their answers are there.
+    /// Those whose answers are there. Others may not even be sent yet.
     pub(super) fn take_later(&mut self) -> Vec<Later> {
-        std::mem::take(&mut self.later)
+        // Answers come in order.
+        let answered = self.later.iter().take_while(|later| later.claim.is_settled()).count();
+        self.later.drain(..answered).collect()
     }
 
     /// One of them has failed, and those behind it were passed over.
@@ -292,11 +329,13 @@ impl Block {
     /// A savepoint from here on.
     pub(crate) fn set_savepoint(&mut self, level: u32) {
         debug_assert!(self.waiting.len() < Exchange::MOST_BEFORE);
+        self.level = level;
         self.waiting.push(Command::Savepoint(level));
     }
 
     /// It was not needed.
     pub(crate) fn release_savepoint(&mut self, level: u32) {
+        self.level = level.saturating_sub(1);
         if self.unset_savepoint(level) {
             return;
         }
@@ -307,11 +346,17 @@ impl Block {
 
     /// Back to where it was set.
     pub(crate) fn undo_savepoint(&mut self, level: u32) {
+        self.level = level.saturating_sub(1);
         self.undone = self.failure.take();
         if !self.unset_savepoint(level) {
             self.waiting.clear();
             self.waiting.extend([Command::Undo(level), Command::Release(level)]);
         }
+    }
+
+    /// It could not be undone: what made it fail is still why nothing can be committed.
+    pub(crate) fn not_undone(&mut self) {
+        self.failure = self.undone.take().or(self.failure.take());
     }
 
     /// What the server must be told before COMMIT, which releases savepoints itself; or before the transaction goes on.
@@ -332,13 +377,19 @@ impl Block {
 
     /// A statement has failed in a way that makes COMMIT a rollback.
     pub(super) fn fail(&mut self, error: &Error) {
-        self.failure.get_or_insert_with(|| error.duplicate().in_transaction(self.within));
+        let named = self.failure.as_ref().is_some_and(|first| {
+            // It was seen as it came; by whom it was asked for is only known here.
+            first.query().is_some() || error.db_error().is_none() || first.db_error() != error.db_error()
+        });
+        if !named {
+            self.failure = Some(error.duplicate().in_transaction(self.within));
+        }
     }
 
-    /// The same of one whose reply nobody waits for.
-    pub(super) fn fail_unseen(&mut self, error: Error) {
+    /// The server has answered with an error, which may be looked at much later or never.
+    pub(super) fn see_failure(&mut self, error: Error, query: Option<&QueryContext>) {
         if self.failure.is_none() {
-            let error = match &self.given_up {
+            let error = match query {
                 Some(query) => error.in_query(query),
                 None => error,
             };
@@ -346,9 +397,21 @@ impl Block {
         }
     }
 
-    /// Nobody waits for the reply of this one any more.
-    pub(super) fn give_up(&mut self, query: &QueryContext) {
-        self.given_up = Some(query.clone());
+    /// It was this query that has failed first.
+    pub(super) fn name_failure(&mut self, query: &QueryContext) {
+        self.failure = self.failure.take().map(|error| error.in_query(query));
+    }
+
+    /// Something was done without an error: what had failed before was undone by a statement.
+    pub(super) fn forgive(&mut self) {
+        self.failure = None;
+    }
+
+    /// A statement that would end it was sent, and no answer came.
+    pub(super) fn end_unseen(&mut self, error: &Error) {
+        self.ended = Some("a statement that ends transactions was sent, and nobody knows what became of it");
+        self.outcome = Outcome::Unknown;
+        self.fail(error);
     }
 
     /// A statement has ended it.

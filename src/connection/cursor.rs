@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::execute::{Fit, Portal, Request};
 use super::{Connection, check};
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{QueryContext, Result};
 use crate::from_row::FromRow;
-use crate::promise::Claim;
+use crate::promise::{Claim, Waited};
 use crate::protocol::decode::Messages;
 use crate::protocol::encode;
 use crate::protocol::session::Reply;
@@ -153,9 +153,18 @@ impl Cursor {
         check(&reply)
     }
 
-    /// Whether a chunk is on its way that nobody has looked at.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.next.is_some()
+    /// Nobody looks at the chunk that was asked for ahead: the error that it brought, if it did.
+    pub(crate) fn give_up(&mut self, connection: &Connection, query: &QueryContext) {
+        let Some(claim) = self.next.take() else { return };
+        if !claim.is_settled() {
+            drop(claim);
+            return connection.give_up(query);
+        }
+        if let Waited::Value(Ok(reply)) = claim.wait()
+            && let Err(error) = check(&reply)
+        {
+            connection.note(error.in_query(query));
+        }
     }
 
     /// Ends the portal without reading the rest; does not wait.

@@ -128,8 +128,10 @@ impl Connection {
         self.stay_in_block(deadline)?;
         let Some(plan) = self.link.knowledge.plans.get(request.source) else { return Ok(false) };
         let Some(own) = self.link.met(&plan) else { return Ok(false) };
-        // One that ended the transaction would let what comes next run outside of it.
-        if plan.session.is_some() {
+        let text = request.source.text().trim_start();
+        let copies = text.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("copy"));
+        if plan.session.is_some() || copies {
+            // It may end the transaction, or take what is behind it for data: that is only seen if its own answer is looked at.
             return Ok(false);
         }
         let statement = own.unwrap_or_else(|| plan.statement.clone());
@@ -139,7 +141,7 @@ impl Connection {
             .bind("", &plan.name, &statement.params, request.values(), &statement.columns)
             .and_then(|()| encoder.execute("", 0));
         drop(encoder);
-        let claim = encoded.and_then(|()| self.link.submit_later(&bytes, deadline));
+        let claim = encoded.and_then(|()| self.link.submit_later(&bytes));
         self.keep_scratch(bytes);
         let asked = match request.source.declared() {
             Some(declared) => Asked::Declared(declared),

@@ -78,7 +78,7 @@ impl Link {
         sending: impl FnOnce(Known),
         ticket: Ticket,
     ) -> Result<()> {
-        let introduction = match self.with_statements(|statements| statements.greet(plan)) {
+        let mut introduction = match self.with_statements(|statements| statements.greet(plan)) {
             Ok(None) => {
                 sending(Known::AsPlanned);
                 return self.post_in_block(request, Exchange::new(steps), may_write, ticket);
@@ -89,6 +89,10 @@ impl Link {
             }
             Err(introduction) => introduction,
         };
+        if self.with_block(|block, _| block.may_pass_over()) == Some(true) {
+            // If one of those before it fails the server passes over all of it: what is not in the way is closed another time.
+            self.with_statements(|statements| statements.close_others_later(&mut introduction, &plan.name));
+        }
         sending(Known::Not);
         let mut bytes = BytesMut::with_capacity(plan.sql.len() + request.len() + 64);
         let mut all: SmallVec<[Step; 8]> = SmallVec::new();
@@ -111,10 +115,11 @@ impl Link {
         self.post_in_block(&bytes, Exchange::new(&all), may_write, ticket)
     }
 
-    /// Sends Bind and Execute of a statement along with what comes next: no Sync, and the driver is left alone.
-    pub(super) fn submit_later(&self, request: &[u8], deadline: Deadline) -> Result<Claim<Result<Reply>>> {
+    /// Sends Bind and Execute of a statement along with what comes next: no Sync, and the driver is left alone. How long its
+    /// answer may take is for what comes next to say.
+    pub(super) fn submit_later(&self, request: &[u8]) -> Result<Claim<Result<Reply>>> {
         let (slot, claim) = promise();
-        let ticket = Ticket::of(Asker::Caller(slot), deadline);
+        let ticket = Ticket::of(Asker::Caller(slot), Deadline::NEVER);
         let exchange = Exchange::new(&encode::STATEMENT_FIRST);
         let commands: Option<Result<(Commands, bool)>> = self.with_block(|block, _| block.accompany(false));
         let (before, _) = commands.transpose()?.unwrap_or_default();

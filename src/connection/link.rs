@@ -1,6 +1,7 @@
 //! What the driver, the callers and the keeper share of one connection.
 //! Uses: block, config, coro, deadline, error, keeper, net, promise, protocol, statement, types.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,14 +16,14 @@ use super::statement::Statements;
 use crate::config::Config;
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Error, Outcome, QueryContext, Result};
 use crate::keeper::{self, Sweep};
 use crate::net::Socket;
 use crate::promise::{Claim, Promise, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
 use crate::protocol::encode::{self, Encoder};
-use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
+use crate::protocol::session::{End, Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
 pub(crate) struct Link {
@@ -86,6 +87,10 @@ pub(super) struct Ticket {
     deadline: Deadline,
     /// For an errand whose caller has given up: until when its reply must have come.
     drain: Option<Deadline>,
+    /// What it was, once its caller has given up.
+    query: Option<Box<QueryContext>>,
+    /// It is what has made the transaction fail.
+    failed: Cell<bool>,
 }
 
 /// Where a reply goes.
@@ -109,10 +114,12 @@ pub(crate) trait Errand: Send + Sync {
 
 impl Ticket {
     pub(super) fn of(asker: Asker, deadline: Deadline) -> Ticket {
-        Ticket { asker, deadline, drain: None }
+        Ticket { asker, deadline, drain: None, query: None, failed: Cell::new(false) }
     }
 
-    const NOBODYS: Ticket = Ticket { asker: Asker::Nobody, deadline: Deadline::NEVER, drain: None };
+    fn nobodys() -> Ticket {
+        Ticket::of(Asker::Nobody, Deadline::NEVER)
+    }
 
     fn is_wanted(&self) -> bool {
         match &self.asker {
@@ -303,7 +310,7 @@ impl Link {
     /// Queues a request whose reply nobody waits for. Does not wait: may be called in `Drop`.
     pub(super) fn post_and_forget(&self, bytes: &[u8], exchange: Exchange) {
         // Dead, or passed over: there is nothing left to be done on that session.
-        let _ = self.post(bytes, exchange, Ticket::NOBODYS);
+        let _ = self.post(bytes, exchange, Ticket::nobodys());
     }
 
     pub(super) fn post(&self, bytes: &[u8], exchange: Exchange, ticket: Ticket) -> Result<()> {
@@ -376,6 +383,22 @@ impl Link {
         let taken = self.state.lock().taken;
         self.die(error, taken);
         self.waker.wakeup();
+    }
+
+    /// The caller has just stopped waiting for the reply of this query: if it fails, nobody else knows which it was.
+    pub(super) fn give_up(&self, query: &QueryContext) {
+        let mut state = self.state.lock();
+        let State { session, block, .. } = &mut *state;
+        let given_up = |ticket: &&mut Ticket| {
+            matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted() && ticket.query.is_none()
+        };
+        let Some(ticket) = session.waiting_mut().find(given_up) else { return };
+        ticket.query = Some(Box::new(query.clone()));
+        if ticket.failed.get()
+            && let Some(block) = block
+        {
+            block.name_failure(query);
+        }
     }
 
     /// Whether requests were sent that no Sync has closed yet.
@@ -485,7 +508,7 @@ impl State {
         if self.session.is_waiting() {
             return None;
         }
-        let ticket = Ticket::NOBODYS;
+        let ticket = Ticket::nobodys();
         if self.session.is_unsynced() {
             let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
         } else if self.session.status() == Status::Idle {
@@ -555,6 +578,12 @@ struct Filing<'f> {
 
 impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        if let Some(block) = self.block
+            && reply.end == End::Complete
+            && reply.status == Status::Transaction
+        {
+            block.forgive();
+        }
         self.over.add(ticket.asker, Ok(reply));
     }
 
@@ -563,11 +592,12 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn failed(&mut self, ticket: &Ticket, body: &[u8]) {
-        // Whoever waits for it tells the block, with the name of the query.
+        // Whoever waits for it names it, when it is looked at. By then others may have failed because of it.
         if let Some(block) = self.block
-            && !ticket.is_wanted()
+            && block.failure().is_none()
         {
-            block.fail_unseen(Error::database(decode::error_fields(body)));
+            ticket.failed.set(true);
+            block.see_failure(Error::database(decode::error_fields(body)), ticket.query.as_deref());
         }
     }
 

@@ -114,11 +114,16 @@ impl Connection {
 
     /// Asks for a rollback and does not wait for it.
     pub(crate) fn post_rollback(&self) {
+        // Else the server might pass over it.
+        self.close_flight();
+        self.post_simple("ROLLBACK");
+    }
+
+    /// What was sent along is over before whatever comes next. Does not wait.
+    pub(crate) fn close_flight(&self) {
         if self.link.is_unsynced() {
-            // Else the server might pass over it.
             self.link.post_and_forget(encode::SYNC_BYTES, encode::SYNC);
         }
-        self.post_simple("ROLLBACK");
     }
 
     /// Sends a statement of our own by the simple protocol, and does not wait for what comes of it.
@@ -173,7 +178,7 @@ impl Connection {
     pub(crate) fn run_script(&self, text: &str) -> Result<(), (Error, u32)> {
         self.flush().map_err(|error| (error, 0))?;
         self.stay_in_block(Deadline::after(self.timeout)).map_err(|error| (error, 0))?;
-        let block = self.link.with_block(|block, _| block.accompany(true));
+        let block = self.link.with_block(|block, _| block.company(true));
         let (before, number) = block.transpose().map_err(|error| (error, 0))?.unwrap_or_default();
         let commands = before.len();
         let mut sent = Cow::Borrowed(text);
@@ -185,7 +190,14 @@ impl Connection {
             let behind = if number { format!("\n;{}", self.link.ask_number()) } else { String::new() };
             sent = Cow::Owned(format!("{before}{text}{behind}"));
         }
-        let ran = self.simple_reply(&sent, Deadline::NEVER).and_then(|reply| {
+        self.refuse_while_streaming().map_err(|error| (error, 0))?;
+        let reply = self.ask(encode::SIMPLE, Deadline::after(self.timeout), |encoder| {
+            encoder.query(&sent)?;
+            // Not before it is known that it can be sent: the commands would be lost with it.
+            self.link.with_block(|block, _| block.accompanied());
+            Ok(())
+        });
+        let ran = reply.map_err(|error| error.limited_to(self.timeout)).and_then(|reply| {
             check(&reply)?;
             if number {
                 self.link.learn_number(block::read_last_number(&reply.bytes));
@@ -257,7 +269,8 @@ impl Connection {
         }
     }
 
-    /// Takes the answers to what was sent along before the request that has been answered now.
+    /// Takes the answers to what was sent along before the request that has been answered now. The answer may be that to a
+    /// chunk of a stream, which was asked for before.
     fn collect(&self) {
         let later = self.link.with_block(|block, _| block.take_later()).unwrap_or_default();
         for Later { claim, plan, asked } in later {
@@ -381,6 +394,14 @@ impl Connection {
         }
     }
 
+    /// An error if it has died: its status is that of its last day.
+    pub(crate) fn refuse_dead(&self) -> Result<()> {
+        match self.link.death() {
+            Some(why) => Err(Error::closed("the connection is closed", Outcome::NotSent).caused_by(why)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether it has died.
     pub(crate) fn is_lost(&self) -> bool {
         self.link.death().is_some()
@@ -431,10 +452,21 @@ impl Connection {
     #[cold]
     pub(crate) fn note(&self, error: Error) -> Error {
         let dead = self.link.is_in_block() && self.link.death().is_some();
+        if let Some(query) = error.query()
+            && error.is_timeout()
+            && !dead
+        {
+            self.give_up(query);
+        }
+        let may_have_ended = error.outcome() == Outcome::Unknown
+            && error.query().is_some_and(|query| maypole_sql::ends_transactions(&query.sql));
         let noted = self.link.with_block(|block, status| {
             let within = block.within();
-            match error.query() {
-                Some(query) if error.is_timeout() && !dead => block.give_up(query),
+            if may_have_ended {
+                block.end_unseen(&error);
+            }
+            match status {
+                _ if error.is_timeout() && !dead => {}
                 _ if dead || status == Status::Failed => block.fail(&error),
                 _ if status == Status::Idle && block.has_begun() => block.fail(&error),
                 _ => {}
@@ -444,6 +476,11 @@ impl Connection {
         match noted {
             // Something that was sent along before is to blame.
             Some((_, Some(first))) if error.is_passed_over() => first,
+            Some((within, Some(first)))
+                if error.sqlstate() == Some("25P02") && first.db_error() != error.db_error() =>
+            {
+                error.in_transaction(within).caused_by(first)
+            }
             Some((within, _)) => error.in_transaction(within),
             None => error,
         }
@@ -451,7 +488,9 @@ impl Connection {
 
     /// Nobody waits for the reply of this query any more, and it may fail yet.
     pub(crate) fn give_up(&self, query: &QueryContext) {
-        self.link.with_block(|block, _| block.give_up(query));
+        if self.link.is_in_block() {
+            self.link.give_up(query);
+        }
     }
 
     /// A reply that cannot be read closes the connection.

@@ -154,6 +154,12 @@ impl Statements {
         }
     }
 
+    /// All but the name that is in its own way.
+    pub(crate) fn close_others_later(&mut self, introduction: &mut Introduction, own: &str) {
+        self.to_close.extend(introduction.closes.iter().filter(|name| *name != own).cloned());
+        introduction.closes.retain(|name| name == own);
+    }
+
     /// Names that an exchange would have closed that was never sent.
     pub(crate) fn close_later(&mut self, introduction: Introduction) {
         self.to_close.extend(introduction.closes);

@@ -41,14 +41,19 @@ impl Attempt<'_> {
             return Ended::unmade(error.into());
         }
         let mut open = Open { connection: self.connection, roll_back: true };
-        let tx = Tx::new(self.connection.sibling(), 0, self.options.isolation);
+        let tx = Tx::new(self.connection.sibling(), self.options.isolation);
         let result = {
             let _inside = guard::enter(self.connection.pool_name(), self.options.name);
             function(&tx)
         };
-        let hooks = tx.hooks.into_inner();
-        // From here on it is ended as the function wants it, whoever waits for that.
+        let ended = self.finish(result, tx.hooks.into_inner());
+        // A cancel until here leaves a ROLLBACK behind: behind COMMIT, if that was sent, where it does nothing.
         open.roll_back = false;
+        ended
+    }
+
+    /// Ends it as the function wants it.
+    fn finish<R, E: From<Error> + 'static>(&self, result: Result<R, E>, hooks: Hooks) -> Ended<R, E> {
         let value = match result {
             Ok(value) => value,
             Err(error) => return self.give_up(error, hooks),
@@ -80,7 +85,10 @@ impl Attempt<'_> {
             failure = block.last_failure().map(Error::duplicate);
             match own(&mut error) {
                 // A statement of its own has ended it before: what was done may be there.
-                _ if block.ended().is_some() => hooks.clear(),
+                _ if block.ended().is_some() => {
+                    hooks.clear();
+                    failure = None;
+                }
                 Some(error) => error.rolled_back(block.within()),
                 None => {}
             }
@@ -99,6 +107,7 @@ impl Attempt<'_> {
 
     fn begin(&self, terms: Terms) -> Result<()> {
         self.connection.settle(self.limit())?;
+        self.connection.refuse_dead()?;
         if self.connection.in_transaction() {
             return Err(Error::usage(
                 "this connection is in a transaction already, and transactions do not nest: use savepoint()",
@@ -127,12 +136,25 @@ impl Attempt<'_> {
                 Outcome::RolledBack,
             ));
         }
-        let error = match self.ask_for_commit() {
+        let undo = self.look(Block::take_undo).flatten();
+        // Its number has to be known before COMMIT is sent.
+        if (undo.is_some() || self.look(|block| block.lacks_number()) == Some(true))
+            && let Err(error) = self.connection.flush()
+        {
+            self.roll_back();
+            return Err(if self.connection.is_lost() {
+                lost_before(error)
+            } else {
+                error.with_outcome(Outcome::RolledBack)
+            });
+        }
+        let error = match self.ask_for_commit(undo) {
             Ok(tag) if tag == "COMMIT" => return Ok(()),
             // PostgreSQL's answer to COMMIT in a failed transaction (manual, COMMIT): no error, another tag.
-            Ok(_) => return Err(self.swallowed()),
+            Ok(tag) if tag == "ROLLBACK" => return Err(self.swallowed()),
+            Ok(tag) => Error::protocol(format!("COMMIT was answered with {tag:?}")),
             // What was sent along has failed, and COMMIT was passed over.
-            Err(error) if error.is_passed_over() || self.look(|b| b.failure().is_some()) == Some(true) => {
+            Err(error) if error.is_passed_over() => {
                 let failure = self.look(|block| block.failure().map(Error::duplicate)).flatten();
                 self.roll_back();
                 return Err(failure.unwrap_or(error));
@@ -146,6 +168,8 @@ impl Attempt<'_> {
         };
         match outcome {
             Outcome::RolledBack => {
+                // What goes with COMMIT may have failed before it.
+                self.roll_back();
                 let message = "COMMIT failed, the transaction was rolled back";
                 Err(Error::commit(message, outcome).caused_by(error))
             }
@@ -155,13 +179,8 @@ impl Attempt<'_> {
     }
 
     /// Sends COMMIT; the tag of its answer.
-    fn ask_for_commit(&self) -> Result<String> {
+    fn ask_for_commit(&self, undo: Option<String>) -> Result<String> {
         let connection = self.connection;
-        let undo = self.look(Block::take_undo).flatten();
-        // Its number has to be known before COMMIT is sent.
-        if undo.is_some() || self.look(|block| block.lacks_number()) == Some(true) {
-            connection.flush()?;
-        }
         match undo {
             Some(undo) => connection.simple(&format!("{undo}; COMMIT"), Deadline::NEVER),
             None if connection.has_later() => connection.commit_with_later(),
@@ -226,7 +245,8 @@ impl Attempt<'_> {
             // It may have begun another.
             self.roll_back();
             let message = "the transaction did not end with its function: a statement has ended it";
-            return Err(self.with_failure(Error::commit(message, Outcome::Done)));
+            let outcome = self.look(|block| block.outcome()).unwrap_or(Outcome::Unknown);
+            return Err(self.with_failure(Error::commit(message, outcome)));
         }
         match self.connection.stay_in_block(self.limit()) {
             Ok(()) => Ok(()),
@@ -303,13 +323,15 @@ pub(super) struct Savepoint<'c> {
 }
 
 impl<'c> Savepoint<'c> {
-    pub(super) fn set(connection: &'c Connection, level: u32, options: &TxOptions) -> Savepoint<'c> {
+    pub(super) fn set(connection: &'c Connection, options: &TxOptions) -> Savepoint<'c> {
         let deadline = Deadline::after(options.deadline);
-        let outer = connection.with_block(|block, _| {
+        let set = connection.with_block(|block, _| {
+            let level = block.level() + 1;
             block.set_savepoint(level);
-            block.tighten(deadline, options.deadline)
+            (level, block.tighten(deadline, options.deadline))
         });
-        Savepoint { connection, level, outer, over: false }
+        let (level, outer) = set.unzip();
+        Savepoint { connection, level: level.unwrap_or_default(), outer, over: false }
     }
 
     /// The function returned `Ok`.
@@ -342,12 +364,13 @@ impl<'c> Savepoint<'c> {
     /// The function returned an error, or is taken to have done so.
     pub(super) fn undo(self) -> Option<Within> {
         let connection = self.connection;
-        // What was sent along inside it is undone too, whatever came of it.
+        // Behind a failure of what was sent along the server would pass over what is to undo it. It is undone either way.
         let _ = connection.flush();
         self.end(Block::undo_savepoint);
         // If that fails, so will whatever comes next.
         if let Err(error) = connection.undo(Deadline::NEVER) {
             log::warn!(target: "maypole::transaction", "a savepoint could not be undone: {error}");
+            connection.with_block(|block, _| block.not_undone());
         }
         connection.with_block(|block, _| block.within())
     }
@@ -366,6 +389,8 @@ impl<'c> Savepoint<'c> {
 impl Drop for Savepoint<'_> {
     fn drop(&mut self) {
         if !self.over {
+            // The same, without waiting.
+            self.connection.close_flight();
             self.connection.with_block(|block, _| {
                 block.undo_savepoint(self.level);
                 if let Some(outer) = self.outer {
