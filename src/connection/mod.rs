@@ -444,6 +444,10 @@ impl Connection {
         match noted {
             // Something that was sent along before is to blame.
             Some((_, Some(first))) if error.is_passed_over() => first,
+            // "current transaction is aborted": why it is.
+            Some((within, Some(first))) if error.sqlstate() == Some("25P02") => {
+                error.in_transaction(within).caused_by(first)
+            }
             Some((within, _)) => error.in_transaction(within),
             None => error,
         }
