@@ -391,7 +391,7 @@ impl Place<'_> {
                 };
                 Err(Error::usage(format!(
                     "{what} would run outside the transaction {outer}; write {write} to make it a part of that, or give it \
-                     the option outside if you mean it"
+                     the option outside, TxOptions::outside(), if you mean it"
                 )))
             }
             _ => Ok(()),

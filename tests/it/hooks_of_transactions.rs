@@ -368,7 +368,13 @@ fn a_savepoint_that_is_rolled_back_has_its_rollback_hooks_called_when_the_transa
         });
         assert_eq!(done.is_ok(), commit);
         let expected: &[&str] = if commit {
-            &["body", "lost rolled back", "inner of lost rolled back", "swallowed rolled back", "outer committed"]
+            &[
+                "body",
+                "lost rolled back",
+                "inner of lost rolled back",
+                "swallowed rolled back",
+                "outer committed",
+            ]
         } else {
             &[
                 "body",
