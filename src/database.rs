@@ -208,6 +208,19 @@ impl Database {
         run(Place::Pool(self.pool()?), &TxOptions::new(), End::RollBack, &mut once(function))
     }
 
+    /// The same with options, such as the isolation that the functions under test want, and errors of any type.
+    ///
+    /// # Errors
+    ///
+    /// As for [`transaction_with`](Database::transaction_with).
+    pub fn rolled_back_with<R, E: From<Error> + 'static>(
+        &self,
+        options: &TxOptions,
+        function: impl Fn(&Tx) -> Result<R, E>,
+    ) -> Result<R, E> {
+        run(Place::Pool(self.pool()?), options, End::RollBack, &mut &function)
+    }
+
     /// A connection for a script; not beside a transaction under way.
     fn lease_for_script(&self) -> Result<Lease> {
         let pool = self.pool()?;

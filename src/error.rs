@@ -540,7 +540,11 @@ impl fmt::Display for Error {
             }
             Kind::NoResults => f.write_str("no row came back, exactly one was asked for")?,
             Kind::MultipleResults => f.write_str("more than one row came back, exactly one was asked for")?,
-            Kind::User => f.write_str("the function returned an error of its own")?,
+            // Nothing is to be added to what it says itself.
+            Kind::User => match &self.0.cause {
+                Some(cause) => write!(f, "{cause}")?,
+                None => f.write_str("the function returned an error of its own")?,
+            },
         }
         if let Some(query) = &self.0.query {
             query.excerpt(f, self.db_error().and_then(DbError::position))?;
@@ -570,6 +574,10 @@ impl fmt::Debug for Error {
         // What `unwrap` and a failing `main` show: the whole chain.
         write!(f, "{self}")?;
         let mut source = self.source();
+        if matches!(self.0.kind, Kind::User) {
+            // That was it.
+            source = source.and_then(StdError::source);
+        }
         while let Some(cause) = source {
             write!(f, "\ncaused by: {cause}")?;
             source = cause.source();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::call::Runner;
 use crate::connection::{Connection, MOST_SAVEPOINTS, Terms};
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Phase, Result};
+use crate::error::{Error, Outcome, Phase, Result, Within};
 use crate::guard;
 use crate::keeper;
 use crate::params::Params;
@@ -38,6 +38,7 @@ use retry::{Retries, jitter};
 pub struct Tx {
     connection: Connection,
     isolation: Option<Isolation>,
+    end: End,
     hooks: RefCell<Hooks>,
 }
 
@@ -63,8 +64,8 @@ impl Hooks {
 }
 
 impl Tx {
-    fn new(connection: Connection, isolation: Option<Isolation>) -> Tx {
-        Tx { connection, isolation, hooks: RefCell::default() }
+    fn new(connection: Connection, isolation: Option<Isolation>, end: End) -> Tx {
+        Tx { connection, isolation, end, hooks: RefCell::default() }
     }
 
     /// A query inside the transaction. Nothing happens until a terminal runs it.
@@ -139,7 +140,7 @@ impl Tx {
     ) -> Result<R, E> {
         self.refuse_savepoint(options)?;
         let savepoint = attempt::Savepoint::set(&self.connection, options);
-        let tx = Tx::new(self.connection.sibling(), self.isolation);
+        let tx = Tx::new(self.connection.sibling(), self.isolation, self.end);
         let result = function(&tx);
         let Hooks { commit, rollback } = tx.hooks.into_inner();
         let end = |undone: bool| {
@@ -173,7 +174,8 @@ impl Tx {
             return Err(self.connection.note(error));
         }
         let name = options.name.unwrap_or("the function");
-        if options.durable {
+        // In a test nothing is kept, and what is durable is tried like anything else.
+        if options.durable && self.end == End::Commit {
             return Err(Error::usage(format!(
                 "{name} is durable: within another transaction, which may roll back, it can't keep what it did; call it \
                  outside"
@@ -302,6 +304,7 @@ pub(crate) fn run<R, E: From<Error> + 'static>(
     end: End,
     function: &mut dyn FnMut(&Tx) -> Result<R, E>,
 ) -> Result<R, E> {
+    options.check()?;
     place.refuse_inside(options)?;
     let deadline = Deadline::after(options.deadline);
     let mut retries = Retries::new(options.retries, options.retry_on);
@@ -374,7 +377,10 @@ fn overdue(error: Error, options: &TxOptions, deadline: Deadline) -> Error {
         return error;
     }
     let detail = "it had to wait for a connection, and nothing was sent";
-    Error::timeout(Phase::Transaction, options.deadline, detail, Outcome::NotSent).caused_by(error)
+    // No block has come into being, so it has no number.
+    let within = Within { id: u64::MAX, name: options.name, attempt: 1, of: 1 };
+    let overdue = Error::timeout(Phase::Transaction, options.deadline, detail, Outcome::NotSent);
+    overdue.caused_by(error).in_transaction(within)
 }
 
 /// The shorter of a limit and what is left until the deadline.

@@ -41,7 +41,7 @@ impl Attempt<'_> {
             return Ended::unmade(error.into());
         }
         let mut open = Open { connection: self.connection, roll_back: true };
-        let tx = Tx::new(self.connection.sibling(), self.options.isolation);
+        let tx = Tx::new(self.connection.sibling(), self.options.isolation, self.end);
         let result = {
             let _inside = guard::enter(self.connection.pool_name(), self.options.name);
             function(&tx)

@@ -1,7 +1,9 @@
-//! What a transaction is asked to be. Uses: nothing.
+//! What a transaction is asked to be. Uses: error.
 
 use std::borrow::Cow;
 use std::time::Duration;
+
+use crate::error::{Error, Result};
 
 /// Which changes of others a transaction may see (PostgreSQL manual, "Transaction Isolation").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +139,25 @@ impl TxOptions {
         TxOptions { outside: true, ..self }
     }
 
+    /// What the attribute would refuse when the program is compiled.
+    pub(crate) fn check(&self) -> Result<()> {
+        let is_code = |code: &&&str| {
+            code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+        };
+        if let Some(code) = self.retry_on.iter().find(|code| !is_code(code)) {
+            return Err(Error::usage(format!(
+                "retry_on: {code:?} is no SQLSTATE, which has five characters, digits and capital letters, such as 40001"
+            )));
+        }
+        let serializable = self.isolation == Some(Isolation::Serializable);
+        if self.deferrable && !(serializable && self.read_only) {
+            return Err(Error::usage(
+                "deferrable means something only together with read_only() and Isolation::Serializable",
+            ));
+        }
+        Ok(())
+    }
+
     /// The statement that begins it.
     pub(crate) fn begin(&self) -> Cow<'static, str> {
         let mut text = Cow::Borrowed("BEGIN");
@@ -168,5 +189,17 @@ mod tests {
         assert!(matches!(TxOptions::new().begin(), Cow::Borrowed("BEGIN")));
         let all = TxOptions::new().isolation(Isolation::Serializable).read_only().deferrable();
         assert_eq!(all.begin(), "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE");
+        assert!(all.check().is_ok() && TxOptions::new().check().is_ok());
+    }
+
+    #[test]
+    fn options_that_can_mean_nothing_are_refused() {
+        for codes in [&["40001", "4000"][..], &["nonsense"], &["4000a"], &[""]] {
+            let error = TxOptions::new().retry_on(codes).check().expect_err("no SQLSTATE").to_string();
+            assert!(error.contains("no SQLSTATE"), "{error}");
+        }
+        for options in [TxOptions::new(), TxOptions::new().read_only()] {
+            assert!(options.deferrable().check().is_err());
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::random::fraction;
 
 /// How long the first wait may be; each further one may be twice as long.
-const FIRST: Duration = Duration::from_millis(4);
+const FIRST: Duration = Duration::from_millis(10);
 /// How long a wait may be at most.
 const LONGEST: Duration = Duration::from_millis(500);
 

@@ -141,6 +141,7 @@ fn what_fails_before_begin_has_run_lets_nothing_run_outside_of_it() {
         });
         let error = result.expect_err("swallowed");
         assert_eq!(error.outcome(), Outcome::RolledBack, "{error:?}");
+        assert!(error.sqlstate().is_some_and(|code| code.starts_with("42")), "the first failure: {error:?}");
     }
     let count: i64 = test.db.query("SELECT count(*) FROM begin_fails", ()).value().expect("a count");
     assert_eq!(count, 0);
@@ -475,6 +476,12 @@ fn what_was_rolled_back_for_a_test_is_gone_and_what_commit_would_refuse_is_refus
     assert_eq!(error.expect_err("swallowed").sqlstate(), Some("22012"));
     assert_eq!(test.db.query("SELECT count(*) FROM tried_parent", ()).value::<i64>().expect("a count"), 0);
     test.db.rolled_back(|_| Ok(())).expect("nothing was asked");
+    // What a transaction function may want is there.
+    let options = TxOptions::new().isolation(Isolation::Serializable).durable().name("strict");
+    let within =
+        |q: &Tx| q.savepoint_with(&options, |q| q.query("SHOW transaction_isolation", ()).value::<String>());
+    let shown = test.db.rolled_back_with(&options, |q| -> std::result::Result<String, Error> { within(q) });
+    assert_eq!(shown.expect("it is tried"), "serializable");
     test.finish();
 }
 
