@@ -285,7 +285,12 @@ impl Connection {
                 if let Some(which) = stale(&error, &reply) {
                     self.link.forget(&plan, which);
                 }
-                self.link.with_block(|block, _| block.fail_later(error, asked));
+                // If a savepoint has undone it meanwhile it is none any more.
+                self.link.with_block(|block, status| {
+                    if status != Status::Transaction {
+                        block.fail_later(error, asked);
+                    }
+                });
             }
         }
     }
@@ -386,11 +391,19 @@ impl Connection {
         self.link.close_block()
     }
 
-    /// Tells the server what a savepoint that failed has undone, so that what is open outside of it can go on.
-    pub(crate) fn undo(&self, deadline: Deadline) -> Result<()> {
+    /// Waits for what was sent along, and undoes what was left to the next request by a panic.
+    pub(crate) fn catch_up(&self) -> Result<()> {
+        let flushed = self.flush();
+        // What has failed may be what is undone.
+        if self.undo(Deadline::NEVER)? { Ok(()) } else { flushed }
+    }
+
+    /// Tells the server what a savepoint that failed has undone, so that what is open outside of it can go on. Whether there was
+    /// something to tell.
+    pub(crate) fn undo(&self, deadline: Deadline) -> Result<bool> {
         match self.link.with_block(|block, _| block.take_undo()).flatten() {
-            Some(undo) => self.simple(&undo, deadline).map(drop),
-            None => Ok(()),
+            Some(undo) => self.simple(&undo, deadline).map(|_| true),
+            None => Ok(false),
         }
     }
 
@@ -465,11 +478,10 @@ impl Connection {
             if may_have_ended {
                 block.end_unseen(&error);
             }
-            match status {
-                _ if error.is_timeout() && !dead => {}
-                _ if dead || status == Status::Failed => block.fail(&error),
-                _ if status == Status::Idle && block.has_begun() => block.fail(&error),
-                _ => {}
+            // What was never sent is not to blame, whatever the status.
+            let failed = status == Status::Failed || status == Status::Idle && block.has_begun();
+            if dead || failed && error.db_error().is_some() {
+                block.fail(&error);
             }
             (within, block.failure().map(Error::duplicate))
         });
@@ -526,9 +538,13 @@ pub(crate) fn check(reply: &Reply) -> Result<()> {
         End::Copy => {
             // One from the client was refused, and failed; one to the client ran, and its data was thrown away.
             let failed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'E');
-            let outcome = if failed { Outcome::RolledBack } else { Outcome::Done };
             let message = "COPY from or to the client cannot be run as a query: its data went nowhere";
-            Err(Error::usage(message).with_outcome(outcome))
+            let error = Error::usage(message);
+            Err(if failed {
+                error.with_outcome(Outcome::RolledBack).caused_by(decode::reply_error(&reply.bytes))
+            } else {
+                error.with_outcome(Outcome::Done)
+            })
         }
         End::Skipped => Err(Error::passed_over()),
     }
