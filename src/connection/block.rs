@@ -236,7 +236,9 @@ impl Block {
 
     /// What has made it fail, if nothing runs in it any more.
     pub(crate) fn failed_with(&self, status: Status) -> Option<Error> {
-        self.failure.as_ref().filter(|_| status == Status::Failed && !self.is_to_undo()).map(Error::duplicate)
+        // What undoes it may be on its way.
+        let for_good = status == Status::Failed && !self.is_to_undo() && self.later.is_empty();
+        self.failure.as_ref().filter(|_| for_good).map(Error::duplicate)
     }
 
     /// What made it fail, or a part of it last.
@@ -308,7 +310,10 @@ impl Block {
 
     /// One of them has failed, and those behind it were passed over.
     pub(super) fn fail_later(&mut self, error: Error, asked: Asked) {
-        self.fail(&error.in_query(&asked.context()).in_transaction(self.within));
+        // It was seen as it came, unless the session has ended with it; and may have been undone since.
+        if self.failure.is_some() || error.outcome() == Outcome::Unknown {
+            self.fail(&error.in_query(&asked.context()));
+        }
     }
 
     /// Whether the number of the transaction is still to be asked for.

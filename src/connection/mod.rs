@@ -285,12 +285,7 @@ impl Connection {
                 if let Some(which) = stale(&error, &reply) {
                     self.link.forget(&plan, which);
                 }
-                // If a savepoint has undone it meanwhile it is none any more.
-                self.link.with_block(|block, status| {
-                    if status != Status::Transaction {
-                        block.fail_later(error, asked);
-                    }
-                });
+                self.link.with_block(|block, _| block.fail_later(error, asked));
             }
         }
     }
@@ -319,7 +314,9 @@ impl Connection {
             self.link.learn_number(block::read_number(&reply.bytes));
         }
         let failed = self.link.with_block(|block, status| {
-            block.failure().filter(|_| status != Status::Transaction).map(Error::duplicate)
+            // What is to be undone with the next request fails nothing else.
+            let failed = status != Status::Transaction && !block.is_to_undo();
+            block.failure().filter(|_| failed).map(Error::duplicate)
         });
         failed.flatten().map_or(Ok(()), Err)
     }
@@ -393,17 +390,19 @@ impl Connection {
 
     /// Waits for what was sent along, and undoes what was left to the next request by a panic.
     pub(crate) fn catch_up(&self) -> Result<()> {
-        let flushed = self.flush();
-        // What has failed may be what is undone.
-        if self.undo(Deadline::NEVER)? { Ok(()) } else { flushed }
+        self.flush()?;
+        self.undo(Deadline::NEVER).map_err(|error| {
+            // What failed before the savepoint is why there is none.
+            let first = self.link.with_block(|block, _| block.failure().map(Error::duplicate));
+            first.flatten().unwrap_or(error)
+        })
     }
 
-    /// Tells the server what a savepoint that failed has undone, so that what is open outside of it can go on. Whether there was
-    /// something to tell.
-    pub(crate) fn undo(&self, deadline: Deadline) -> Result<bool> {
+    /// Tells the server what a savepoint that failed has undone, so that what is open outside of it can go on.
+    pub(crate) fn undo(&self, deadline: Deadline) -> Result<()> {
         match self.link.with_block(|block, _| block.take_undo()).flatten() {
-            Some(undo) => self.simple(&undo, deadline).map(|_| true),
-            None => Ok(false),
+            Some(undo) => self.simple(&undo, deadline).map(drop),
+            None => Ok(()),
         }
     }
 
@@ -464,7 +463,7 @@ impl Connection {
     /// A statement of this session has failed: whether COMMIT would be a rollback now, the transaction remembers why.
     #[cold]
     pub(crate) fn note(&self, error: Error) -> Error {
-        let dead = self.link.is_in_block() && self.link.death().is_some();
+        let dead = self.link.is_in_block() && self.link.is_doomed();
         if let Some(query) = error.query()
             && error.is_timeout()
             && !dead
