@@ -298,6 +298,9 @@ impl Error {
         }
         if matches!(self.0.outcome, Outcome::Unknown | Outcome::Done) {
             self.0.outcome = Outcome::RolledBack;
+            if let Kind::Timeout(timeout) = &mut self.0.kind {
+                timeout.detail = "the statement was sent, and what it did is rolled back".into();
+            }
         }
         self.0.within.get_or_insert(within);
     }

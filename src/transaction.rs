@@ -47,7 +47,19 @@ type Hook = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 struct Hooks {
     commit: Vec<Hook>,
-    rollback: Vec<Hook>,
+    /// And whether a savepoint has undone what was done before: then it is called whatever becomes of the rest.
+    rollback: Vec<(Hook, bool)>,
+}
+
+impl Hooks {
+    fn committed(self) -> Vec<Hook> {
+        let undone = self.rollback.into_iter().filter_map(|(hook, undone)| undone.then_some(hook));
+        undone.chain(self.commit).collect()
+    }
+
+    fn rolled_back(self) -> Vec<Hook> {
+        self.rollback.into_iter().map(|(hook, _)| hook).collect()
+    }
 }
 
 impl Tx {
@@ -113,7 +125,8 @@ impl Tx {
 
     /// The same for a function with options and errors of its own: what `within` of a transaction function does.
     ///
-    /// Retries, `deferrable` and `confirm_commit` are for the whole transaction, and are left to it.
+    /// Retries, `read_only`, `deferrable` and `confirm_commit` are for the whole transaction, and are left to it: a function that
+    /// is `read_only` can write within another that is not. A deadline holds for the part.
     ///
     /// # Errors
     ///
@@ -129,14 +142,20 @@ impl Tx {
         let tx = Tx::new(self.connection.sibling(), self.isolation);
         let result = function(&tx);
         let Hooks { commit, rollback } = tx.hooks.into_inner();
-        self.hooks.borrow_mut().rollback.extend(rollback);
+        let end = |undone: bool| {
+            let rollback = rollback.into_iter().map(|(hook, before)| (hook, undone || before));
+            self.hooks.borrow_mut().rollback.extend(rollback);
+        };
         match result {
             Ok(value) => {
-                savepoint.keep()?;
+                let kept = savepoint.keep();
+                end(kept.is_err());
+                kept?;
                 self.hooks.borrow_mut().commit.extend(commit);
                 Ok(value)
             }
             Err(mut error) => {
+                end(true);
                 let within = savepoint.undo();
                 if let (Some(error), Some(within)) = (own(&mut error), within) {
                     error.rolled_back(within);
@@ -183,19 +202,23 @@ impl Tx {
 
     /// Calls a function once the transaction is committed: for effects outside of the database, such as sending a mail.
     ///
-    /// It is called when the connection is back in the pool, so it may query. It is not called if the transaction, or the
-    /// savepoint in which it was asked for, is rolled back, if nobody knows whether it was committed, if the function panics
-    /// or its coroutine is cancelled.
+    /// It is called when the connection is back in the pool, so it may query; on a connection that the program holds, that is
+    /// held still. Several are called in the order in which they were asked for. If one panics, so does the call, although the
+    /// transaction is committed, and those behind it are not called.
+    ///
+    /// It is not called if the transaction, or the savepoint in which it was asked for, is rolled back, if nobody knows whether
+    /// it was committed, if the function panics or its coroutine is cancelled.
     pub fn after_commit(&self, function: impl FnOnce() + Send + 'static) {
         self.hooks.borrow_mut().commit.push(Box::new(function));
     }
 
     /// Calls a function once what was done so far is rolled back, and the transaction over; of a transaction that is
-    /// retried, after each attempt.
+    /// retried, after each attempt. Asked for in a savepoint that was undone, it is called although the transaction is
+    /// committed.
     ///
     /// It is not called if nobody knows whether it was, if the function panics or its coroutine is cancelled.
     pub fn after_rollback(&self, function: impl FnOnce() + Send + 'static) {
-        self.hooks.borrow_mut().rollback.push(Box::new(function));
+        self.hooks.borrow_mut().rollback.push((Box::new(function), false));
     }
 }
 
@@ -378,7 +401,7 @@ impl Place<'_> {
                 };
                 Err(Error::usage(format!(
                     "{what} would run outside the transaction {outer}; write {write} to make it a part of that, or give it \
-                     TxOptions::outside() if you mean it"
+                     the option outside, TxOptions::outside(), if you mean it"
                 )))
             }
             _ => Ok(()),

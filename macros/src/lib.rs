@@ -284,7 +284,7 @@ pub fn query(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `retries = 3` | The function is called again, up to 3 times, when another client got in the way. Without it, never. |
 /// | `retry_on = ["40001"]` | The SQLSTATEs that are retried, instead of 40001, 40P01, 23505 and 23P01. |
 /// | `isolation = "…"` | `"read committed"`, `"repeatable read"` or `"serializable"`. Without it, what the server is set to. |
-/// | `read_only` | It can't write. |
+/// | `read_only` | It can't write, unless it is a part of another transaction that can. |
 /// | `deferrable` | Waits for a moment in which it can't fail, with `read_only` and `isolation = "serializable"`. |
 /// | `deadline = "2s"` | How long it may take: all attempts together, the wait for a connection included. |
 /// | `durable` | Its effects are to be kept once it returns: it refuses to be a part of another transaction. |

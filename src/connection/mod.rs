@@ -487,6 +487,7 @@ impl Connection {
         match noted {
             // Something that was sent along before is to blame.
             Some((_, Some(first))) if error.is_passed_over() => first,
+            // "current transaction is aborted": why it is.
             Some((within, Some(first)))
                 if error.sqlstate() == Some("25P02") && first.db_error() != error.db_error() =>
             {

@@ -63,15 +63,15 @@ impl Attempt<'_> {
             End::RollBack => self.rehearse(),
         };
         match ended {
-            Ok(()) if self.end == End::Commit => Ended::Done(value, hooks.commit),
-            Ok(()) => Ended::Done(value, hooks.rollback),
+            Ok(()) if self.end == End::Commit => Ended::Done(value, hooks.committed()),
+            Ok(()) => Ended::Done(value, hooks.rolled_back()),
             Err(error) => {
                 let undone = matches!(error.outcome(), Outcome::RolledBack | Outcome::NotSent);
                 let error = match self.look(|block| block.within()) {
                     Some(within) => error.in_transaction(within),
                     None => error,
                 };
-                let hooks = if undone { hooks.rollback } else { Vec::new() };
+                let hooks = if undone { hooks.rolled_back() } else { Vec::new() };
                 Ended::Failed(error.duplicate().into(), undone.then_some(error), hooks)
             }
         }
@@ -80,7 +80,7 @@ impl Attempt<'_> {
     /// The function has failed.
     fn give_up<R, E: 'static>(&self, mut error: E, hooks: Hooks) -> Ended<R, E> {
         self.roll_back();
-        let (mut failure, mut hooks) = (None, hooks.rollback);
+        let (mut failure, mut hooks) = (None, hooks.rolled_back());
         self.look(|block| {
             failure = block.last_failure().map(Error::duplicate);
             match own(&mut error) {

@@ -99,7 +99,7 @@ impl TxOptions {
         TxOptions { isolation: Some(isolation), ..self }
     }
 
-    /// It can't write (25006).
+    /// It can't write (25006). As a part of another transaction it can do what that can.
     pub const fn read_only(self) -> TxOptions {
         TxOptions { read_only: true, ..self }
     }
@@ -125,7 +125,8 @@ impl TxOptions {
     /// If the connection is lost with COMMIT under way, asks the server on another connection what became of it.
     ///
     /// For that the number of the transaction is asked for with its first statement that may write, at the cost of some 60 µs on the server and
-    /// no round trip. After a failover nobody can tell: the outcome stays unknown.
+    /// no round trip, unless all of those are sent with `later()`. After a failover nobody can tell, nor after a crash of the server that a transaction was
+    /// committed: the outcome stays unknown then. Looking it up takes up to 10 s beyond any deadline.
     pub const fn confirm_commit(self) -> TxOptions {
         TxOptions { confirm_commit: true, ..self }
     }

@@ -166,6 +166,20 @@ fn an_error_that_was_swallowed_names_the_first_query_that_failed() {
     test.finish();
 }
 
+/// "current transaction is aborted" does not help anybody.
+#[test]
+fn a_statement_behind_one_whose_error_was_swallowed_tells_of_that() {
+    let test = TestPool::new(1);
+    let error = test.db.transaction(|q| {
+        drop(one_by(0).on(q).value());
+        q.query("SELECT 1", ()).value::<i32>()
+    });
+    let error = error.expect_err("nothing was committed");
+    assert_eq!((error.outcome(), error.sqlstate()), (Outcome::RolledBack, Some("25P02")), "{error:?}");
+    assert!(format!("{error:?}").contains("caused by: query one_by failed: division by zero"), "{error:?}");
+    test.finish();
+}
+
 #[test]
 fn a_stream_that_fails_after_it_was_dropped_is_found_at_commit() {
     let test = TestPool::new(1);

@@ -340,6 +340,55 @@ fn a_savepoint_that_is_rolled_back_takes_its_commit_hooks_with_it() {
     test.finish();
 }
 
+/// What it did is rolled back, whatever becomes of the rest: whoever wanted to clean up after that still does.
+#[test]
+fn a_savepoint_that_is_rolled_back_has_its_rollback_hooks_called_when_the_transaction_is_over() {
+    for commit in [true, false] {
+        let test = TestPool::new(1);
+        let diary = Diary::default();
+        let done: Result<()> = test.db.transaction(|q| {
+            diary.hooks(q, "outer");
+            let lost: Result<()> = q.savepoint(|q| {
+                diary.hooks(q, "lost");
+                q.savepoint(|q| {
+                    diary.hooks(q, "inner of lost");
+                    Ok(())
+                })?;
+                q.query("SELECT 1 / 0", ()).value::<i32>().map(drop)
+            });
+            lost.expect_err("division by zero");
+            let swallowed: Result<()> = q.savepoint(|q| {
+                diary.hooks(q, "swallowed");
+                drop(q.query("SELECT 1 / 0", ()).value::<i32>());
+                Ok(())
+            });
+            swallowed.expect_err("division by zero");
+            diary.note("body");
+            if commit { Ok(()) } else { Err(Error::user("enough")) }
+        });
+        assert_eq!(done.is_ok(), commit);
+        let expected: &[&str] = if commit {
+            &[
+                "body",
+                "lost rolled back",
+                "inner of lost rolled back",
+                "swallowed rolled back",
+                "outer committed",
+            ]
+        } else {
+            &[
+                "body",
+                "outer rolled back",
+                "lost rolled back",
+                "inner of lost rolled back",
+                "swallowed rolled back",
+            ]
+        };
+        assert_eq!(diary.take(), expected);
+        test.finish();
+    }
+}
+
 #[test]
 fn the_hooks_of_a_savepoint_wait_for_the_transaction() {
     let test = TestPool::new(1);

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use maypole::{Error, Outcome, Query, Result, Tx, TxOptions, query};
 
 use crate::support::chaos::cancel;
-use crate::support::client::Client;
 use crate::support::eventually::eventually;
+use crate::support::past::{numbers, run};
 use crate::support::pool::TestPool;
 use crate::support::proxy::{ANY, Backend, Frontend, Proxy, every, nth};
 use crate::support::server::server;
@@ -20,8 +20,7 @@ fn insert(id: i32, tenth: i32) -> Query;
 fn ten_by(by: i32) -> Query<i32>;
 
 fn shop() -> (Proxy, TestPool) {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    client.query("CREATE TABLE IF NOT EXISTS later_rows (id int4, tenth int4)").expect("a table");
+    run("CREATE TABLE IF NOT EXISTS later_rows (id int4, tenth int4)");
     let proxy = Proxy::start(&server().url());
     let test = TestPool::at(&proxy.url(), 1);
     // What a session does not know is waited for.
@@ -36,10 +35,7 @@ fn shop() -> (Proxy, TestPool) {
 }
 
 fn stored(id: i32) -> Vec<i32> {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    let rows =
-        client.query(&format!("SELECT tenth FROM later_rows WHERE id = {id} ORDER BY 1")).expect("rows");
-    rows.iter().map(|row| row[0].as_deref().expect("no NULL").parse().expect("a number")).collect()
+    numbers(&format!("SELECT tenth FROM later_rows WHERE id = {id} ORDER BY 1"))
 }
 
 #[test]
@@ -145,6 +141,18 @@ fn a_failure_of_what_was_sent_along_is_told_by_what_comes_next() {
     });
     done.expect("committed");
     assert_eq!(stored(10), [1, 3]);
+    // Undone, whatever would have come of it.
+    let done = test.db.transaction(|q| {
+        let failed = q.savepoint(|q| -> Result<()> {
+            insert(17, 1).on(q).later()?;
+            ten_by(0).on(q).later()?;
+            Err(Error::user("undo this"))
+        });
+        assert!(failed.is_err());
+        insert(17, 2).on(q).run()
+    });
+    assert_eq!(done.expect("committed"), 1);
+    assert_eq!(stored(17), [2]);
     // Swallowed, it is told at the end.
     let error = test.db.transaction(|q| {
         ten_by(0).on(q).later()?;
@@ -163,6 +171,28 @@ fn a_failure_of_what_was_sent_along_is_told_by_what_comes_next() {
     });
     retried.expect("the third");
     assert_eq!(calls.get(), 3);
+    test.finish();
+}
+
+/// What comes behind it in the same flight would run outside.
+#[test]
+fn a_statement_that_ends_the_transaction_is_not_sent_along() {
+    let (_proxy, test) = shop();
+    for statement in ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN"] {
+        // Also when the session knows it.
+        for _ in 0..3 {
+            let result = test.db.transaction(|q| {
+                let error = q.query(statement, ()).later().expect_err("it ends the transaction");
+                assert!(error.to_string().contains("the transaction is over"), "{error}");
+                insert(18, 1).on(q).later().expect_err("it is over");
+                insert(18, 1).on(q).run().expect_err("it is over");
+                Ok(())
+            });
+            assert!(result.is_err());
+            test.ledger();
+        }
+    }
+    assert!(stored(18).is_empty());
     test.finish();
 }
 

@@ -7,24 +7,11 @@ use may::sync::SyncFlag;
 use maypole::{Database, Result, Tx, TxOptions};
 
 use crate::support::chaos::cancel;
-use crate::support::client::Client;
 use crate::support::eventually::eventually;
+use crate::support::past::{ids, run};
 use crate::support::pool::TestPool;
-use crate::support::server::server;
 
 const INSERT_VALUE: TxOptions = TxOptions::new().name("insert_value").retries(3);
-
-fn run(sql: &str) {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    client.query(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-/// The ids in a table, past the library.
-fn ids(table: &str) -> Vec<i32> {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    let rows = client.query(&format!("SELECT id FROM {table} ORDER BY id")).expect("rows");
-    rows.iter().map(|row| row[0].as_deref().expect("an id").parse().expect("a number")).collect()
-}
 
 /// Insert with the next free id; `looked` comes between looking for it and taking it.
 fn insert_value(q: &Tx, table: &str, looked: impl Fn()) -> Result<i32> {

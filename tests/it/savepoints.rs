@@ -4,21 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use maypole::{Error, Isolation, Outcome, Result, Row, Tx, TxOptions};
 
-use crate::support::client::Client;
+use crate::support::past::{ids, run};
 use crate::support::pool::TestPool;
-use crate::support::server::server;
-
-fn run(sql: &str) {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    client.query(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-/// What a table has, past the library.
-fn ids(table: &str) -> Vec<i32> {
-    let mut client = Client::connect(&server().url()).expect("the server answers");
-    let rows = client.query(&format!("SELECT id FROM {table} ORDER BY id")).expect("rows");
-    rows.iter().map(|row| row[0].as_deref().expect("an id").parse().expect("a number")).collect()
-}
 
 fn insert(q: &Tx, table: &str, id: i32) -> Result<u64> {
     q.query(&format!("INSERT INTO {table} VALUES ($1)"), (id,)).run()

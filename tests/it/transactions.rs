@@ -43,6 +43,8 @@ fn work(
         q.after_commit(|| ());
         // Another text in each round, so that it is prepared each time.
         let insert = format!("INSERT INTO {table} VALUES ($1, $2) -- {round}");
+        q.query("SELECT 7", ()).later()?;
+        place();
         q.query(&insert, (round, 1)).run()?;
         place();
         if attempts.get() == 1 {
@@ -71,6 +73,9 @@ fn work(
             place();
             Ok(())
         })?;
+        place();
+        // Goes with COMMIT.
+        q.query("SELECT 7", ()).later()?;
         place();
         Ok(())
     })

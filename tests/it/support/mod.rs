@@ -16,6 +16,7 @@ pub(crate) mod flag;
 pub(crate) mod frame;
 pub(crate) mod listener;
 pub(crate) mod own_server;
+pub(crate) mod past;
 pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod random;
