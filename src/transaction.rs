@@ -171,7 +171,10 @@ impl Tx {
         {
             let message = "the transaction has failed before, and nothing runs in it any more";
             let error = Error::usage(message).caused_by(failure);
-            return Err(self.connection.note(error));
+            return Err(match self.connection.with_block(|block, _| block.within()) {
+                Some(within) => error.in_transaction(within),
+                None => error,
+            });
         }
         let name = options.name.unwrap_or("the function");
         // In a test nothing is kept, and what is durable is tried like anything else.

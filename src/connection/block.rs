@@ -236,7 +236,9 @@ impl Block {
 
     /// What has made it fail, if nothing runs in it any more.
     pub(crate) fn failed_with(&self, status: Status) -> Option<Error> {
-        self.failure.as_ref().filter(|_| status == Status::Failed).map(Error::duplicate)
+        // What undoes it may be on its way.
+        let for_good = status == Status::Failed && !self.is_to_undo() && self.later.is_empty();
+        self.failure.as_ref().filter(|_| for_good).map(Error::duplicate)
     }
 
     /// What made it fail, or a part of it last.
@@ -308,7 +310,10 @@ impl Block {
 
     /// One of them has failed, and those behind it were passed over.
     pub(super) fn fail_later(&mut self, error: Error, asked: Asked) {
-        self.fail(&error.in_query(&asked.context()).in_transaction(self.within));
+        // It was seen as it came, unless the session has ended with it; and may have been undone since.
+        if self.failure.is_some() || error.outcome() == Outcome::Unknown {
+            self.fail(&error.in_query(&asked.context()));
+        }
     }
 
     /// Whether the number of the transaction is still to be asked for.
@@ -346,12 +351,21 @@ impl Block {
 
     /// Back to where it was set.
     pub(crate) fn undo_savepoint(&mut self, level: u32) {
+        // If nothing was sent since, what has failed had failed before.
+        if self.leave_savepoint(level) {
+            self.undone = self.failure.take();
+        }
+    }
+
+    /// The same with the next request: until then a failure is one. Whether the server has to be told.
+    pub(crate) fn leave_savepoint(&mut self, level: u32) -> bool {
         self.level = level.saturating_sub(1);
-        self.undone = self.failure.take();
-        if !self.unset_savepoint(level) {
+        let set = !self.unset_savepoint(level);
+        if set {
             self.waiting.clear();
             self.waiting.extend([Command::Undo(level), Command::Release(level)]);
         }
+        set
     }
 
     /// It could not be undone: what made it fail is still why nothing can be committed.
@@ -361,12 +375,16 @@ impl Block {
 
     /// What the server must be told before COMMIT, which releases savepoints itself; or before the transaction goes on.
     pub(crate) fn take_undo(&mut self) -> Option<String> {
-        let undoes = |command: &Command| matches!(command, Command::Undo(_));
-        if !self.waiting.iter().any(undoes) {
+        if !self.is_to_undo() {
             return None;
         }
         let commands: Vec<_> = self.waiting.drain(..).map(Command::text).collect();
         Some(commands.join("; "))
+    }
+
+    /// Whether the server has to be told of a savepoint that was undone.
+    pub(crate) fn is_to_undo(&self) -> bool {
+        self.waiting.iter().any(|command| matches!(command, Command::Undo(_)))
     }
 
     /// Whether nothing was sent since it was set: then it need not be.

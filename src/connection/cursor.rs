@@ -125,6 +125,8 @@ impl Cursor {
             if !self.fixed {
                 self.rows = next_rows(self.rows, self.chunk.len());
             }
+            // A savepoint that was left by a panic is undone with the next request, and this one is none of a statement.
+            connection.undo(Deadline::after(self.limit))?;
             let exchange = if self.bare { encode::EXECUTE_NEXT } else { encode::EXECUTE_NEXT_AND_SYNC };
             let claim = connection.submit(exchange, Deadline::after(self.limit), |encoder| {
                 encoder.execute(&self.portal, self.rows)?;

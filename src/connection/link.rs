@@ -279,6 +279,12 @@ impl Link {
         self.state.lock().dead.as_ref().map(Error::duplicate)
     }
 
+    /// Whether it has died, or will in a moment: whoever was answered last may be faster than its death.
+    pub(crate) fn is_doomed(&self) -> bool {
+        let state = self.state.lock();
+        state.doomed || state.dead.is_some()
+    }
+
     /// Whether it may be lent: alive, idle outside a transaction, nothing outstanding.
     pub(crate) fn fitness(&self) -> Fitness {
         let state = self.state.lock();

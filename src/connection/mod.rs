@@ -314,7 +314,9 @@ impl Connection {
             self.link.learn_number(block::read_number(&reply.bytes));
         }
         let failed = self.link.with_block(|block, status| {
-            block.failure().filter(|_| status != Status::Transaction).map(Error::duplicate)
+            // What is to be undone with the next request fails nothing else.
+            let failed = status != Status::Transaction && !block.is_to_undo();
+            block.failure().filter(|_| failed).map(Error::duplicate)
         });
         failed.flatten().map_or(Ok(()), Err)
     }
@@ -386,6 +388,16 @@ impl Connection {
         self.link.close_block()
     }
 
+    /// Waits for what was sent along, and undoes what was left to the next request by a panic.
+    pub(crate) fn catch_up(&self) -> Result<()> {
+        self.flush()?;
+        self.undo(Deadline::NEVER).map_err(|error| {
+            // What failed before the savepoint is why there is none.
+            let first = self.link.with_block(|block, _| block.failure().map(Error::duplicate));
+            first.flatten().unwrap_or(error)
+        })
+    }
+
     /// Tells the server what a savepoint that failed has undone, so that what is open outside of it can go on.
     pub(crate) fn undo(&self, deadline: Deadline) -> Result<()> {
         match self.link.with_block(|block, _| block.take_undo()).flatten() {
@@ -451,7 +463,7 @@ impl Connection {
     /// A statement of this session has failed: whether COMMIT would be a rollback now, the transaction remembers why.
     #[cold]
     pub(crate) fn note(&self, error: Error) -> Error {
-        let dead = self.link.is_in_block() && self.link.death().is_some();
+        let dead = self.link.is_in_block() && self.link.is_doomed();
         if let Some(query) = error.query()
             && error.is_timeout()
             && !dead
@@ -465,11 +477,10 @@ impl Connection {
             if may_have_ended {
                 block.end_unseen(&error);
             }
-            match status {
-                _ if error.is_timeout() && !dead => {}
-                _ if dead || status == Status::Failed => block.fail(&error),
-                _ if status == Status::Idle && block.has_begun() => block.fail(&error),
-                _ => {}
+            // What was never sent is not to blame, whatever the status.
+            let failed = status == Status::Failed || status == Status::Idle && block.has_begun();
+            if dead || failed && error.db_error().is_some() {
+                block.fail(&error);
             }
             (within, block.failure().map(Error::duplicate))
         });
@@ -527,9 +538,13 @@ pub(crate) fn check(reply: &Reply) -> Result<()> {
         End::Copy => {
             // One from the client was refused, and failed; one to the client ran, and its data was thrown away.
             let failed = Messages::new(&reply.bytes).any(|(tag, _)| tag == b'E');
-            let outcome = if failed { Outcome::RolledBack } else { Outcome::Done };
             let message = "COPY from or to the client cannot be run as a query: its data went nowhere";
-            Err(Error::usage(message).with_outcome(outcome))
+            let error = Error::usage(message);
+            Err(if failed {
+                error.with_outcome(Outcome::RolledBack).caused_by(decode::reply_error(&reply.bytes))
+            } else {
+                error.with_outcome(Outcome::Done)
+            })
         }
         End::Skipped => Err(Error::passed_over()),
     }

@@ -136,10 +136,9 @@ impl Attempt<'_> {
                 Outcome::RolledBack,
             ));
         }
-        let undo = self.look(Block::take_undo).flatten();
         // Its number has to be known before COMMIT is sent.
-        if (undo.is_some() || self.look(|block| block.lacks_number()) == Some(true))
-            && let Err(error) = self.connection.flush()
+        if self.look(|block| block.lacks_number() || block.is_to_undo()) == Some(true)
+            && let Err(error) = self.connection.catch_up()
         {
             self.roll_back();
             return Err(if self.connection.is_lost() {
@@ -148,7 +147,7 @@ impl Attempt<'_> {
                 error.with_outcome(Outcome::RolledBack)
             });
         }
-        let error = match self.ask_for_commit(undo) {
+        let error = match self.ask_for_commit() {
             Ok(tag) if tag == "COMMIT" => return Ok(()),
             // PostgreSQL's answer to COMMIT in a failed transaction (manual, COMMIT): no error, another tag.
             Ok(tag) if tag == "ROLLBACK" => return Err(self.swallowed()),
@@ -179,12 +178,12 @@ impl Attempt<'_> {
     }
 
     /// Sends COMMIT; the tag of its answer.
-    fn ask_for_commit(&self, undo: Option<String>) -> Result<String> {
+    fn ask_for_commit(&self) -> Result<String> {
         let connection = self.connection;
-        match undo {
-            Some(undo) => connection.simple(&format!("{undo}; COMMIT"), Deadline::NEVER),
-            None if connection.has_later() => connection.commit_with_later(),
-            None => connection.simple("COMMIT", Deadline::NEVER),
+        if connection.has_later() {
+            connection.commit_with_later()
+        } else {
+            connection.simple("COMMIT", Deadline::NEVER)
         }
     }
 
@@ -220,16 +219,11 @@ impl Attempt<'_> {
             return Ok(());
         }
         self.refuse_ended()?;
-        if let Err(error) = self.connection.flush() {
+        if let Err(error) = self.connection.catch_up() {
             self.roll_back();
             return Err(error);
         }
-        let mut text = self.look(Block::take_undo).flatten().unwrap_or_default();
-        if !text.is_empty() {
-            text += "; ";
-        }
-        text += "SET CONSTRAINTS ALL IMMEDIATE";
-        let checked = self.connection.simple(&text, Deadline::NEVER);
+        let checked = self.connection.simple("SET CONSTRAINTS ALL IMMEDIATE", Deadline::NEVER);
         self.roll_back();
         match checked {
             Ok(_) => Ok(()),
@@ -336,7 +330,7 @@ impl<'c> Savepoint<'c> {
 
     /// The function returned `Ok`.
     pub(super) fn keep(self) -> Result<()> {
-        if let Err(error) = self.connection.flush() {
+        if let Err(error) = self.connection.catch_up() {
             self.undo();
             return Err(error);
         }
@@ -392,7 +386,7 @@ impl Drop for Savepoint<'_> {
             // The same, without waiting.
             self.connection.close_flight();
             self.connection.with_block(|block, _| {
-                block.undo_savepoint(self.level);
+                block.leave_savepoint(self.level);
                 if let Some(outer) = self.outer {
                     block.restore(outer);
                 }

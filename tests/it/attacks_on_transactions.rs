@@ -2,6 +2,7 @@
 
 mod ends;
 mod later;
+mod model;
 mod odd;
 mod savepoints;
 mod servers;
