@@ -237,6 +237,24 @@ fn no_hook_runs_when_the_outcome_is_unknown() {
     test.finish();
 }
 
+/// What was done is committed, by a statement, and the function fails all the same: it was not rolled back.
+#[test]
+fn no_hook_runs_when_a_statement_has_ended_the_transaction() {
+    let test = TestPool::new(1);
+    let diary = Diary::default();
+    for ends_well in [true, false] {
+        let result = test.db.transaction(|q| -> Result<()> {
+            diary.hooks(q, "ended");
+            let _ = q.query("SELECT 1", ()).value::<i32>()?;
+            q.query("COMMIT", ()).run().expect_err("it ends the transaction");
+            if ends_well { Ok(()) } else { Err(Error::user("enough")) }
+        });
+        result.expect_err("it did not end with its function");
+        assert!(diary.take().is_empty());
+    }
+    test.finish();
+}
+
 /// The session was lost before COMMIT: that is a rollback, and known.
 #[test]
 fn a_session_lost_before_commit_is_a_rollback_to_the_hooks() {
