@@ -225,5 +225,5 @@ fn transactions_made_at_random_do_what_a_model_of_them_does() {
 }
 
 fn rounds() -> usize {
-    std::env::var("MAYPOLE_MODEL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(150)
+    std::env::var("MAYPOLE_MODEL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
 }
