@@ -147,3 +147,32 @@ fn a_commit_that_was_written_before_a_crash_is_not_told_as_rolled_back() {
         assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
     }
 }
+
+/// After a failover the number may be another transaction's.
+#[test]
+fn another_server_is_not_believed() {
+    let (server, other) = (server(), server());
+    server.client().query("CREATE TABLE lost (id int4)").expect("a table");
+    let proxy = Proxy::start(&server.url());
+    let test = TestPool::at(&proxy.url(), 1);
+    let number = Mutex::new(String::new());
+    let error = test.db.transaction_with(&TxOptions::new().confirm_commit(), |q| -> Result<()> {
+        q.query("INSERT INTO lost VALUES (1)", ()).run()?;
+        let id: String = q.query("SELECT pg_current_xact_id()::text", ()).value()?;
+        // There the same number is that of a transaction that was committed.
+        let mut client = other.client();
+        while client.value("SELECT pg_current_xact_id()::text").expect("a number").parse::<u64>().ok()
+            <= id.parse().ok()
+        {}
+        assert_eq!(client.value(&format!("SELECT pg_xact_status('{id}')")).expect("a status"), "committed");
+        *number.lock().expect("no holder panics") = id;
+        proxy.redirect(&other.url());
+        let _ = proxy.on(Frontend, ANY, nth(1)).cut_before();
+        Ok(())
+    });
+    let error = error.expect_err("COMMIT did not arrive");
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+    assert!(error.to_string().contains("another server"), "{error}");
+    assert_eq!(server.client().value("SELECT count(*) FROM lost").expect("a count"), "0");
+    test.settled();
+}

@@ -102,6 +102,8 @@ impl Shared {
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
     upstream: Address,
+    /// Where new connections go.
+    target: Arc<Mutex<Address>>,
     port: u16,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -125,12 +127,18 @@ impl Proxy {
             }),
             changed: Condvar::new(),
         });
-        let (seen, target) = (Arc::clone(&shared), upstream.clone());
+        let target = Arc::new(Mutex::new(upstream.clone()));
+        let (seen, now) = (Arc::clone(&shared), target.clone());
         let acceptor = thread::Builder::new()
             .name("proxy".to_owned())
-            .spawn(move || accept(listener, &target, &seen))
+            .spawn(move || accept(listener, &now, &seen))
             .expect("a test can start a thread");
-        Proxy { shared, upstream, port, acceptor: Some(acceptor) }
+        Proxy { shared, upstream, target, port, acceptor: Some(acceptor) }
+    }
+
+    /// From now on new connections go to another server, with the login of the first.
+    pub(crate) fn redirect(&self, upstream: &str) {
+        *self.target.lock().expect("no holder panics") = Address::parse(upstream);
     }
 
     /// The server's login at the proxy's address.
@@ -403,7 +411,7 @@ impl Rule {
     }
 }
 
-fn accept(mut listener: Listener, upstream: &Address, shared: &Arc<Shared>) {
+fn accept(mut listener: Listener, upstream: &Mutex<Address>, shared: &Arc<Shared>) {
     loop {
         let Ok(client) = listener.accept() else { return };
         let (gate, stopping) = shared.with(|state| (state.gate, state.stopping));
@@ -413,6 +421,7 @@ fn accept(mut listener: Listener, upstream: &Address, shared: &Arc<Shared>) {
         match gate {
             Gate::Open => {
                 // Who cannot be connected on is closed.
+                let upstream = upstream.lock().expect("no holder panics").clone();
                 if let Ok(server) = upstream.connect() {
                     open(client, server, shared);
                 }
