@@ -32,6 +32,6 @@ pub use duration::parse_duration;
 pub use excerpt::Excerpt;
 pub use mistake::Mistake;
 pub use named::{Edit, Named, Slot, name_parameters, source_character};
-pub use nature::{Nature, ends_transactions, nature};
+pub use nature::{Nature, copies, ends_transactions, nature};
 pub use parameters::{Parameters, Use, parameters};
 pub use statements::statements;

@@ -79,6 +79,19 @@ pub fn ends_transactions(source: &str) -> bool {
     })
 }
 
+/// Whether one of the statements is a COPY, from or to a client or a file.
+///
+/// ```
+/// use maypole_sql::copies;
+///
+/// assert!(copies("/* import */ COPY t FROM STDIN"));
+/// assert!(!copies("SELECT 'COPY'"));
+/// ```
+pub fn copies(source: &str) -> bool {
+    let (tokens, _) = Tokens::of(source);
+    ranges(&tokens).into_iter().any(|place| tokens.is_word(Structure::of(&tokens, place).main, "COPY"))
+}
+
 fn may_return_columns(statement: &Structure<'_, '_>) -> bool {
     let Structure { tokens, main, .. } = *statement;
     if tokens.is_one_of(main, &["INSERT", "UPDATE", "DELETE", "MERGE"]) {

@@ -1,4 +1,4 @@
-//! The one coroutine that touches the socket. Uses: deadline, error, link, net, protocol.
+//! The one coroutine that touches the socket. Uses: deadline, error, link, net, protocol, ticket.
 //!
 //! It is never cancelled (its handle goes nowhere) and waits only in `Socket::wait`. It writes what callers queued,
 //! reads what the server sends, and so notices the end of an idle connection before anybody borrows it.
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-use super::link::{Link, Order, Over};
+use super::link::{Link, Order};
+use super::ticket::Over;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome};
 use crate::net::{Ready, TURN};

@@ -128,10 +128,7 @@ impl Connection {
         self.stay_in_block(deadline)?;
         let Some(plan) = self.link.knowledge.plans.get(request.source) else { return Ok(false) };
         let Some(own) = self.link.met(&plan) else { return Ok(false) };
-        let text = request.source.text().trim_start();
-        let copies = text.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("copy"));
-        if plan.session.is_some() || copies {
-            // It may end the transaction, or take what is behind it for data: that is only seen if its own answer is looked at.
+        if plan.alone {
             return Ok(false);
         }
         let statement = own.unwrap_or_else(|| plan.statement.clone());

@@ -1,4 +1,4 @@
-//! How a session is told of a plan: in the exchange that uses it first. Uses: block, deadline, error, link, plan, promise, protocol, statement.
+//! How a session is told of a plan: in the exchange that uses it first. Uses: block, deadline, error, link, plan, promise, protocol, statement, ticket.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use smallvec::SmallVec;
 
 use super::Stale;
 use super::block::Commands;
-use super::link::{Asker, Errand, Link, Ticket};
+use super::link::Link;
 use super::plan::Plan;
 use super::statement::Statement;
+use super::ticket::{Asker, Errand, Ticket};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::promise::{Claim, promise};

@@ -1,7 +1,6 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: block, config, coro, deadline, error, keeper, net, promise, protocol, statement, types.
+//! Uses: block, config, coro, deadline, error, keeper, net, number, promise, protocol, statement, ticket, types.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -10,16 +9,18 @@ use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
-use super::block::{self, Block, Home};
+use super::block::Block;
+use super::number::{self, Home};
 use super::plan::Knowledge;
 use super::statement::Statements;
+use super::ticket::{Asker, Over, Ticket};
 use crate::config::Config;
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, QueryContext, Result};
 use crate::keeper::{self, Sweep};
 use crate::net::Socket;
-use crate::promise::{Claim, Promise, promise};
+use crate::promise::{Claim, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
 use crate::protocol::encode::{self, Encoder};
@@ -79,86 +80,6 @@ struct CleanUp {
     deadline: Deadline,
     rolled_back: bool,
     done: Box<dyn FnOnce() + Send>,
-}
-
-/// What a caller files with its request.
-pub(super) struct Ticket {
-    asker: Asker,
-    deadline: Deadline,
-    /// For an errand whose caller has given up: until when its reply must have come.
-    drain: Option<Deadline>,
-    /// What it was, once its caller has given up.
-    query: Option<Box<QueryContext>>,
-    /// It is what has made the transaction fail.
-    failed: Cell<bool>,
-}
-
-/// Where a reply goes.
-pub(super) enum Asker {
-    /// It is thrown away.
-    Nobody,
-    Caller(Promise<Result<Reply>>),
-    Errand(Arc<dyn Errand>),
-}
-
-/// A request that owns the connection it is on: when its reply is there, the connection goes back. Nobody else would
-/// bring it back, so its clean-up has begun when its caller has given up.
-pub(crate) trait Errand: Send + Sync {
-    /// Whether its caller still waits.
-    fn is_wanted(&self) -> bool;
-    /// Its deadline has passed: whom to wake.
-    fn expire(&self) -> Option<Waiter>;
-    /// It is over. Called without locks; must not wait.
-    fn finish(self: Arc<Self>, reply: Result<Reply>);
-}
-
-impl Ticket {
-    pub(super) fn of(asker: Asker, deadline: Deadline) -> Ticket {
-        Ticket { asker, deadline, drain: None, query: None, failed: Cell::new(false) }
-    }
-
-    fn nobodys() -> Ticket {
-        Ticket::of(Asker::Nobody, Deadline::NEVER)
-    }
-
-    fn is_wanted(&self) -> bool {
-        match &self.asker {
-            Asker::Nobody => false,
-            Asker::Caller(promise) => promise.is_wanted(),
-            Asker::Errand(errand) => errand.is_wanted(),
-        }
-    }
-
-    fn expire(&self) -> Option<Waiter> {
-        match &self.asker {
-            Asker::Nobody => None,
-            Asker::Caller(promise) => promise.expire(),
-            Asker::Errand(errand) => errand.expire(),
-        }
-    }
-}
-
-/// What is to be done for those whose requests are over, once no lock is held.
-#[derive(Default)]
-pub(super) struct Over {
-    woken: Vec<Waiter>,
-    errands: Vec<(Arc<dyn Errand>, Result<Reply>)>,
-}
-
-impl Over {
-    fn add(&mut self, asker: Asker, reply: Result<Reply>) {
-        match asker {
-            Asker::Nobody => {}
-            Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
-            Asker::Errand(errand) => self.errands.push((errand, reply)),
-        }
-    }
-
-    /// Errands first: they make the next request ready.
-    pub(super) fn tell(&mut self) {
-        self.errands.drain(..).for_each(|(errand, reply)| errand.finish(reply));
-        self.woken.drain(..).for_each(|waiter| waiter.wake());
-    }
 }
 
 impl Link {
@@ -247,7 +168,7 @@ impl Link {
 
     /// How to ask for the number of a transaction here.
     pub(super) fn ask_number(&self) -> &'static str {
-        block::ask_number(self.home.get())
+        number::ask_number(self.home.get())
     }
 
     /// What that was answered with.

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) statement: Arc<Statement>,
     /// Why it can't run on whatever connection is free.
     pub(crate) session: Option<Cow<'static, str>>,
+    /// Its answer has to be seen before anything else is sent: it may end the transaction, or take what is behind it for data.
+    pub(super) alone: bool,
 }
 
 /// The name of a plan, on every session.
@@ -47,7 +49,7 @@ impl Plan {
         let params = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::TEXT)).collect();
         let columns = Arc::new(Columns::new(Vec::new()));
         let statement = Arc::new(Statement::new(params, columns, false));
-        Plan { number, name, sql, types, statement, session: None }
+        Plan { number, name, sql, types, statement, session: None, alone: true }
     }
 
     /// The same for a session that is to tell what it makes of the types: nothing is written for them yet.
@@ -165,13 +167,15 @@ impl Plans {
             Kind::Open => type_.oid(),
             Kind::Typed(_) | Kind::Text | Kind::TextArray => asked.types.get(at).copied().unwrap_or(0),
         });
+        let session = source.needs_session();
         let plan = Arc::new(Plan {
             number: asked.number,
             name: asked.name.clone(),
             sql: asked.sql.clone(),
             types: types.collect(),
             statement,
-            session: source.needs_session(),
+            alone: session.is_some() || maypole_sql::copies(source.text()),
+            session,
         });
         let mut inner = self.inner.lock();
         match source {

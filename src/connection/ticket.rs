@@ -1,0 +1,90 @@
+//! Who waits for which reply. Uses: coro, deadline, error, promise, protocol.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::coro::Waiter;
+use crate::deadline::Deadline;
+use crate::error::{QueryContext, Result};
+use crate::promise::Promise;
+use crate::protocol::session::Reply;
+
+/// What a caller files with its request.
+pub(super) struct Ticket {
+    pub(super) asker: Asker,
+    pub(super) deadline: Deadline,
+    /// For an errand whose caller has given up: until when its reply must have come.
+    pub(super) drain: Option<Deadline>,
+    /// What it was, once its caller has given up.
+    pub(super) query: Option<Box<QueryContext>>,
+    /// It is what has made the transaction fail.
+    pub(super) failed: Cell<bool>,
+}
+
+/// Where a reply goes.
+pub(super) enum Asker {
+    /// It is thrown away.
+    Nobody,
+    Caller(Promise<Result<Reply>>),
+    Errand(Arc<dyn Errand>),
+}
+
+/// A request that owns the connection it is on: when its reply is there, the connection goes back. Nobody else would
+/// bring it back, so its clean-up has begun when its caller has given up.
+pub(crate) trait Errand: Send + Sync {
+    /// Whether its caller still waits.
+    fn is_wanted(&self) -> bool;
+    /// Its deadline has passed: whom to wake.
+    fn expire(&self) -> Option<Waiter>;
+    /// It is over. Called without locks; must not wait.
+    fn finish(self: Arc<Self>, reply: Result<Reply>);
+}
+
+impl Ticket {
+    pub(super) fn of(asker: Asker, deadline: Deadline) -> Ticket {
+        Ticket { asker, deadline, drain: None, query: None, failed: Cell::new(false) }
+    }
+
+    pub(super) fn nobodys() -> Ticket {
+        Ticket::of(Asker::Nobody, Deadline::NEVER)
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        match &self.asker {
+            Asker::Nobody => false,
+            Asker::Caller(promise) => promise.is_wanted(),
+            Asker::Errand(errand) => errand.is_wanted(),
+        }
+    }
+
+    pub(super) fn expire(&self) -> Option<Waiter> {
+        match &self.asker {
+            Asker::Nobody => None,
+            Asker::Caller(promise) => promise.expire(),
+            Asker::Errand(errand) => errand.expire(),
+        }
+    }
+}
+
+/// What is to be done for those whose requests are over, once no lock is held.
+#[derive(Default)]
+pub(super) struct Over {
+    woken: Vec<Waiter>,
+    errands: Vec<(Arc<dyn Errand>, Result<Reply>)>,
+}
+
+impl Over {
+    pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
+        match asker {
+            Asker::Nobody => {}
+            Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
+            Asker::Errand(errand) => self.errands.push((errand, reply)),
+        }
+    }
+
+    /// Errands first: they make the next request ready.
+    pub(super) fn tell(&mut self) {
+        self.errands.drain(..).for_each(|(errand, reply)| errand.finish(reply));
+        self.woken.drain(..).for_each(|waiter| waiter.wake());
+    }
+}
