@@ -4,7 +4,6 @@ mod asides;
 mod askers;
 mod attacks_on_transactions;
 mod authentication;
-mod bank;
 mod blocks;
 mod catalogue;
 mod changes;

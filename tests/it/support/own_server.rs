@@ -1,9 +1,8 @@
-//! A server of a test's own, which can be restarted and whose sessions can be ended. Uses: client, random.
+//! A server of a test's own, which can be restarted. Uses: client.
 
 use maypole::embedded::{Builder, Server};
 
 use super::client::Client;
-use super::random::Random;
 
 /// A server that only one test knows. It ends with its owner, even if that is killed.
 ///
@@ -40,17 +39,4 @@ impl OwnServer {
     pub(crate) fn crash(&mut self) {
         self.server.restart(true).expect("it recovers");
     }
-}
-
-/// Ends one session with this application name, whichever, by `pg_terminate_backend`; whether there was one.
-pub(crate) fn terminate_one(client: &mut Client, application: &str, random: &mut Random) -> bool {
-    let sql =
-        format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{application}' ORDER BY pid");
-    let rows = client.query(&sql).expect("the server answers");
-    let pids: Vec<&str> = rows.iter().filter_map(|row| row[0].as_deref()).collect();
-    if pids.is_empty() {
-        return false;
-    }
-    let pid = random.pick(&pids);
-    client.value(&format!("SELECT pg_terminate_backend({pid})")).expect("the server answers") == "t"
 }

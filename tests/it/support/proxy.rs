@@ -148,6 +148,7 @@ impl Proxy {
 
     /// From now on it does not remember what it sees, which is too much in a long test: nothing can be counted or waited for
     /// but what rules do.
+    #[allow(dead_code, reason = "for tests/bank.rs")]
     pub(crate) fn forget(&self) {
         self.shared.with(|state| state.forgetful = true);
     }

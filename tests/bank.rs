@@ -1,6 +1,12 @@
 //! A bank under storm: transfers between accounts while sessions are killed, connections are cut at COMMIT, coroutines are
 //! cancelled, and the server is restarted and crashed. No money is made or lost, and what was said of a transfer is what
 //! happened to it.
+//!
+//! A process of its own: its coroutines would keep the workers of may from those of other tests for a minute.
+
+#[allow(dead_code, unused_imports)]
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -11,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use maypole::{Database, Error, Isolation, JoinHandle, Outcome, Result, TxOptions};
 
-use crate::support::chaos::Chaos;
-use crate::support::own_server::{OwnServer, terminate_one};
-use crate::support::pool::TestPool;
-use crate::support::proxy::{Backend, Frontend, Proxy, Rule, nth};
-use crate::support::random::Random;
+use support::chaos::Chaos;
+use support::client::Client;
+use support::own_server::OwnServer;
+use support::pool::TestPool;
+use support::proxy::{Backend, Frontend, Proxy, Rule, nth};
+use support::random::Random;
 
 const ACCOUNTS: usize = 100;
 /// What is in each account at first.
@@ -360,4 +367,17 @@ fn audit(bank: &Bank, server: &OwnServer, misfortunes: &Misfortunes) {
     assert!(misfortunes.killed > 10 && misfortunes.cut > 10 && misfortunes.cancelled > 10, "a storm");
     assert!(count(false, Said::Unknown) > 0, "commits whose answer was lost are among them");
     assert!(attempts > book.len() / 2, "attempts were counted");
+}
+
+/// Ends one session with this application name, whichever, by `pg_terminate_backend`; whether there was one.
+fn terminate_one(client: &mut Client, application: &str, random: &mut Random) -> bool {
+    let sql =
+        format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{application}' ORDER BY pid");
+    let rows = client.query(&sql).expect("the server answers");
+    let pids: Vec<&str> = rows.iter().filter_map(|row| row[0].as_deref()).collect();
+    if pids.is_empty() {
+        return false;
+    }
+    let pid = random.pick(&pids);
+    client.value(&format!("SELECT pg_terminate_backend({pid})")).expect("the server answers") == "t"
 }
