@@ -68,9 +68,9 @@ pub struct Config {
 pub enum SslMode {
     /// Without TLS.
     Disable,
-    /// With TLS only if the server demands it; for now without.
+    /// With TLS only if the server demands it. This version has no TLS: without.
     Allow,
-    /// With TLS if the server can; for now without.
+    /// With TLS if the server can. This version has no TLS: without.
     #[default]
     Prefer,
 }

@@ -140,7 +140,16 @@ impl Database {
     /// # }
     /// ```
     pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
-        run(Place::Pool(self.pool()?), &TxOptions::new(), End::Commit, &mut once(function))
+        self.transaction_once(&TxOptions::new(), function)
+    }
+
+    /// With options, and called once.
+    pub(crate) fn transaction_once<R, E: From<Error> + 'static>(
+        &self,
+        options: &TxOptions,
+        function: impl FnOnce(&Tx) -> Result<R, E>,
+    ) -> Result<R, E> {
+        run(Place::Pool(self.pool()?), options, End::Commit, &mut once(function))
     }
 
     /// Runs a function inside a transaction with options: isolation, retries, a deadline. The function's errors may be of
@@ -242,33 +251,6 @@ pub fn query<'q, T, P: Params + 'q>(
     params: P,
 ) -> Query<'q, T> {
     Query::new(Runner::Lender(database), declared, Box::new(params))
-}
-
-/// What a function with `#[transaction]` and retries calls.
-pub fn transaction<R, E: From<Error> + 'static>(
-    database: &Database,
-    options: &TxOptions,
-    function: impl Fn(&Tx) -> Result<R, E>,
-) -> Result<R, E> {
-    database.transaction_with(options, function)
-}
-
-/// What one without retries calls.
-pub fn transaction_once<R, E: From<Error> + 'static>(
-    database: &Database,
-    options: &TxOptions,
-    function: impl FnOnce(&Tx) -> Result<R, E>,
-) -> Result<R, E> {
-    run(Place::Pool(database.pool()?), options, End::Commit, &mut once(function))
-}
-
-/// What its `within` calls.
-pub fn within<R, E: From<Error> + 'static>(
-    q: &Tx,
-    options: &TxOptions,
-    function: impl FnOnce(&Tx) -> Result<R, E>,
-) -> Result<R, E> {
-    q.savepoint_with(options, function)
 }
 
 impl Lender for Database {

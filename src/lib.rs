@@ -141,7 +141,7 @@ pub use transaction::{Isolation, Tx, TxOptions};
 pub mod __private {
     pub use serde::de::DeserializeOwned;
 
-    pub use crate::database::{query, transaction, transaction_once, within};
+    pub use crate::database::query;
     pub use crate::declared::{
         Argument, Bindable, Certain, Declared, Kind, KindOf, OpenKind, Slot, argument,
     };

@@ -1,6 +1,6 @@
 //! What a function with `#[transaction]` calls. Uses: database, error, transaction.
 
-use crate::database::{Database, transaction, transaction_once, within};
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::transaction::{Tx, TxOptions};
 
@@ -55,7 +55,7 @@ pub fn run<T: Fallible>(database: &Database, options: &'static TxOptions, functi
 where
     T::Error: From<Error> + 'static,
 {
-    T::from_result(transaction(database, options, |q| function(q).into_result()))
+    T::from_result(database.transaction_with(options, |q| function(q).into_result()))
 }
 
 /// Runs the function in a transaction, once.
@@ -67,7 +67,7 @@ pub fn run_once<T: Fallible>(
 where
     T::Error: From<Error> + 'static,
 {
-    T::from_result(transaction_once(database, options, |q| function(q).into_result()))
+    T::from_result(database.transaction_once(options, |q| function(q).into_result()))
 }
 
 /// Runs the function in a savepoint, once.
@@ -75,7 +75,7 @@ pub fn run_within<T: Fallible>(q: &Tx, options: &'static TxOptions, function: im
 where
     T::Error: From<Error> + 'static,
 {
-    T::from_result(within(q, options, |q| function(q).into_result()))
+    T::from_result(q.savepoint_with(options, |q| function(q).into_result()))
 }
 
 /// An argument by value of a transaction function with retries.

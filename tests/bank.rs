@@ -23,6 +23,7 @@ use support::own_server::OwnServer;
 use support::pool::TestPool;
 use support::proxy::{Backend, Frontend, Proxy, Rule, nth};
 use support::random::Random;
+use support::rest::rest;
 
 const ACCOUNTS: usize = 100;
 /// What is in each account at first.
@@ -104,7 +105,7 @@ impl Bank {
         self.book.lock().expect("no holder panics")[number].said = said;
         if result.is_err() {
             // Who is refused at once, because the server is down, should not try again at once.
-            may::coroutine::sleep(Duration::from_millis(5));
+            rest(Duration::from_millis(5));
         }
     }
 

@@ -156,10 +156,10 @@ impl Parameter {
     fn only(&self, accepted: &[&str], otherwise: &str) -> Result<()> {
         match accepted.contains(&self.value.as_str()) {
             true => Ok(()),
-            false => {
-                Err(self
-                    .wrong(&format!("only {} for now; anything else: {otherwise}", accepted.join(" or "))))
-            }
+            false => Err(self.wrong(&format!(
+                "this version takes only {}; anything else: {otherwise}",
+                accepted.join(" or ")
+            ))),
         }
     }
 

@@ -216,7 +216,7 @@ fn what_maypole_does_not_do_is_refused_by_name() {
     }
     config("target_session_attrs=any load_balance_hosts=disable channel_binding=prefer gssencmode=disable");
     let message = refused("target_session_attrs=read-write");
-    assert!(message.contains("target_session_attrs (byte 21): only any for now"), "{message}");
+    assert!(message.contains("target_session_attrs (byte 21): this version takes only any"), "{message}");
     assert!(refused("channel_binding=require").contains("no TLS yet"));
     config("client_encoding=UTF8 user=a");
     config("client_encoding=utf-8");

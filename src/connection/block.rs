@@ -411,7 +411,7 @@ pub(super) fn ended_by(reply: &[u8], idle: bool, text: &str, script: Option<usiz
             "COMMIT" => Some(committed),
             "PREPARE TRANSACTION" => Some(prepared),
             // ROLLBACK TO SAVEPOINT has the same tag.
-            "ROLLBACK" if idle || mentions_chain(text) => Some(rolled_back),
+            "ROLLBACK" if idle || maypole_sql::ends_transactions(text) => Some(rolled_back),
             "BEGIN" | "START TRANSACTION" if how.is_none() => {
                 Some("BEGIN was executed as a statement, and transactions do not nest; use savepoint()")
             }
@@ -419,11 +419,6 @@ pub(super) fn ended_by(reply: &[u8], idle: bool, text: &str, script: Option<usiz
         };
     }
     how.or(idle.then_some("a statement has ended it"))
-}
-
-/// ROLLBACK AND CHAIN.
-fn mentions_chain(text: &str) -> bool {
-    text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case("chain"))
 }
 
 #[cfg(test)]

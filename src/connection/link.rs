@@ -399,7 +399,7 @@ impl Link {
         })
     }
 
-    /// For the driver: the kernel takes no more bytes for now; by then it must have.
+    /// For the driver: the kernel takes no more bytes at the moment; by then it must have.
     pub(super) fn await_room(&self, deadline: Deadline) {
         let mut state = self.state.lock();
         state.write_deadline = deadline;

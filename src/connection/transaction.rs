@@ -11,7 +11,7 @@ use crate::error::{Error, Outcome, QueryContext, Result};
 use crate::promise::Waited;
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode;
-use crate::protocol::session::{Exchange, Reply, Status, Step};
+use crate::protocol::session::{Reply, Status};
 
 impl Connection {
     /// Runs a user's script; with an error comes how many characters went before it.
@@ -76,16 +76,10 @@ impl Connection {
         else {
             return Ok(());
         };
-        let deadline = Deadline::after(self.timeout);
         let reply = if number {
-            let exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
-            self.ask(exchange, deadline, |encoder| {
-                encoder.command(self.link.ask_number())?;
-                encoder.sync();
-                Ok(())
-            })
+            self.command(self.link.ask_number())
         } else {
-            self.sync(deadline)
+            self.sync(Deadline::after(self.timeout))
         };
         let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
         if number {
@@ -111,16 +105,19 @@ impl Connection {
 
     /// Commits in one round trip with what was sent along before: the tag of the answer.
     pub(crate) fn commit_with_later(&self) -> Result<String> {
-        let exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
-        let reply = self.ask(exchange, Deadline::after(self.timeout), |encoder| {
-            encoder.command("COMMIT")?;
-            encoder.sync();
-            Ok(())
-        });
-        let reply = reply.map_err(|error| error.limited_to(self.timeout))?;
+        let reply = self.command("COMMIT").map_err(|error| error.limited_to(self.timeout))?;
         check(&reply)?;
         let tag = Messages::new(&reply.bytes).find(|(tag, _)| *tag == b'C');
         Ok(tag.map_or_else(String::new, |(_, body)| decode::command_tag(&reply.bytes[body]).to_owned()))
+    }
+
+    /// Sends a command of ours with a Sync: behind an error the server passes over it, and would never answer a simple query.
+    fn command(&self, text: &str) -> Result<Reply> {
+        self.ask(encode::COMMAND, Deadline::after(self.timeout), |encoder| {
+            encoder.command(text)?;
+            encoder.sync();
+            Ok(())
+        })
     }
 
     /// In a transaction block: it must be there, or what comes next would run without it. BEGIN goes with the first request, which

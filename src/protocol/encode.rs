@@ -23,6 +23,8 @@ pub(crate) const EXECUTE_NEXT: Exchange = Exchange::new(&[Step::Execute]);
 pub(crate) const EXECUTE_NEXT_AND_SYNC: Exchange = Exchange::new(&[Step::Execute, Step::Sync]);
 /// Close a portal or a statement, then Sync.
 pub(crate) const CLOSE: Exchange = Exchange::new(&[Step::Close, Step::Sync]);
+/// A command without parameters and without a name, then Sync.
+pub(crate) const COMMAND: Exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
 /// Only Sync.
 pub(crate) const SYNC: Exchange = Exchange::new(&[Step::Sync]);
 /// A simple query.

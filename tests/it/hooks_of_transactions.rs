@@ -11,6 +11,7 @@ use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::pool::{TestPool, in_coroutine};
 use crate::support::proxy::{ANY, Backend, Proxy, nth};
+use crate::support::rest::rest;
 use crate::support::server::server;
 
 /// What happened, in order.
@@ -475,7 +476,7 @@ fn a_hook_may_wait() {
         let done: Result<i32> = db.transaction_with(&options, |q| {
             let seen = seen.clone();
             q.after_commit(move || {
-                may::coroutine::sleep(Duration::from_millis(20));
+                rest(Duration::from_millis(20));
                 seen.note("slept");
             });
             q.query("SELECT 1", ()).value::<i32>()

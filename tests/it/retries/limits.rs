@@ -13,6 +13,7 @@ use crate::support::eventually::eventually;
 use crate::support::flag::Flag;
 use crate::support::pool::TestPool;
 use crate::support::proxy::{ANY, Backend, Frontend, Proxy, nth};
+use crate::support::rest::rest;
 use crate::support::server::server;
 
 #[test]
@@ -217,7 +218,7 @@ fn a_cancel_between_two_attempts_goes_through_at_once() {
                 q.query("SELECT 1", ()).value::<i32>()?;
                 begin.raise();
                 while pool.stats().waiting == 0 {
-                    may::coroutine::sleep(Duration::from_millis(1));
+                    rest(Duration::from_millis(1));
                 }
                 q.query(&sql, ()).value::<i64>()
             })

@@ -22,6 +22,7 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod raw;
 pub(crate) mod responder;
+pub(crate) mod rest;
 pub(crate) mod scram;
 pub(crate) mod script;
 pub(crate) mod server;
