@@ -237,6 +237,10 @@ fn converse(all: &[Asked], cuts: &[usize], ahead: usize, kinds: &[u8]) -> Result
             let error = format!("VERROR\0C22012\0Mfailed {id}\0\0");
             let errors = decode::tests_only_bodies(&reply.bytes, b'E');
             prop_assert_eq!(errors, vec![error.as_bytes()], "the error is in the reply, wherever it came");
+            if all[*id].fails_at < Some(all[*id].exchange.begin()) {
+                let parsed = decode::tests_only_bodies(&reply.bytes, b'1');
+                prop_assert!(parsed.is_empty(), "and nothing of the commands before it");
+            }
         }
     }
     let failed: Vec<usize> =

@@ -39,6 +39,27 @@ fn a_deadline_ends_the_retries() {
 }
 
 #[test]
+fn no_attempt_begins_after_the_deadline() {
+    let test = TestPool::new(1);
+    let sql = failing("after_deadline", 1_000_000, "40001");
+    let limit = Duration::from_millis(300);
+    let options = TxOptions::new().retries(u32::MAX).deadline(limit);
+    for _ in 0..8 {
+        let (start, last) = (Instant::now(), std::cell::Cell::new(Duration::ZERO));
+        let result = test.db.transaction_with(&options, |q| {
+            last.set(start.elapsed());
+            q.query(&sql, ()).value::<i64>()
+        });
+        result.expect_err("never");
+        // The deadline was set a little later than the clock was read here, and a busy machine takes its time.
+        assert!(last.get() < limit + Duration::from_millis(60), "{:?}", last.get());
+        // It ends when it is clear that no other attempt can be made, and not when that would have begun.
+        assert!(start.elapsed() < limit + SLACK);
+    }
+    test.finish();
+}
+
+#[test]
 fn a_deadline_counts_the_wait_for_a_connection() {
     let test = TestPool::new(1);
     let lease = test.pool.connection().expect("lent");
