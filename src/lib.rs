@@ -125,7 +125,7 @@ pub use error::{DbError, Error, Outcome, Phase, Result};
 pub use from_row::{FromRow, FromValue, Scalar};
 pub use maypole_macros::{FromRow, query, select, transaction};
 pub use params::{Named, Params};
-pub use pool::{Lease, Pool, PoolBuilder, Stats};
+pub use pool::{Lease, Pool, PoolBuilder, SessionReset, Stats};
 pub use postgres_types as types;
 pub use postgres_types::{FromSql, ToSql};
 pub use query::{Executor, Query};

@@ -18,15 +18,39 @@ pub struct PoolBuilder {
     keep: Option<Box<dyn Any + Send + Sync>>,
 }
 
+/// What is done about what a borrower left behind in the session: settings, temporary tables, session locks, LISTEN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionReset {
+    /// Nothing: the next borrower finds it.
+    #[default]
+    Never,
+    /// A reset travels in front of the next borrower's first request and costs no round trip. Prepared statements stay.
+    /// What [`after_connect`](PoolBuilder::after_connect) set with `SET` is reset too: put such settings into the `options` of
+    /// the connection string.
+    Lazy,
+}
+
 impl PoolBuilder {
     pub(super) fn new() -> PoolBuilder {
         PoolBuilder {
             config: None,
             options: Options {
+                name: None,
                 limit: 10,
+                min_idle: 0,
                 max_waiting: 8192,
+                max_connecting: 2,
                 acquire_timeout: Some(Duration::from_secs(5)),
                 query_timeout: Some(Duration::from_secs(30)),
+                max_lifetime: Some(Duration::from_secs(30 * 60)),
+                idle_timeout: Some(Duration::from_secs(10 * 60)),
+                ping_after_idle: Some(Duration::from_secs(30)),
+                ping_timeout: Duration::from_secs(1),
+                clean_up_timeout: Duration::from_secs(2),
+                leak_warning: Some(Duration::from_secs(30)),
+                max_hold: None,
+                session_reset: SessionReset::Never,
                 after_connect: None,
             },
             keep: None,
@@ -51,6 +75,79 @@ impl PoolBuilder {
     /// How many connections there may be at most. Default 10.
     pub fn limit(mut self, connections: usize) -> PoolBuilder {
         self.options.limit = connections;
+        self
+    }
+
+    /// What the pool is called in logs and metrics. Default: the name of the setting it comes from, else that of the
+    /// database.
+    pub fn name(mut self, name: &str) -> PoolBuilder {
+        self.options.name = Some(name.to_owned());
+        self
+    }
+
+    /// How many idle connections are kept although nobody uses them, and opened again when some are lost. Default 0.
+    pub fn min_idle(mut self, connections: usize) -> PoolBuilder {
+        self.options.min_idle = connections;
+        self
+    }
+
+    /// How many connections are opened at the same time. Default 2.
+    pub fn max_connecting(mut self, connections: usize) -> PoolBuilder {
+        self.options.max_connecting = connections;
+        self
+    }
+
+    /// After how long a connection is replaced by a new one, up to a quarter earlier by chance; the next is opened first if the limit
+    /// leaves room. They are replaced one at a time, so that a pool whose connections were opened together does not lose
+    /// them together. Default 30 min; `None` is never.
+    pub fn max_lifetime(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
+        self.options.max_lifetime = limit.into();
+        self
+    }
+
+    /// After how long an idle connection is closed, unless it is one of [`min_idle`](PoolBuilder::min_idle). Default 10 min; `None` is never.
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
+        self.options.idle_timeout = limit.into();
+        self
+    }
+
+    /// After how long an idle connection is asked for a sign of life, a bare Sync: only what neither side can see,
+    /// such as a firewall that has forgotten the connection, is found that way. Default 30 s; `None` is never.
+    pub fn ping_after_idle(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
+        self.options.ping_after_idle = limit.into();
+        self
+    }
+
+    /// How long the sign of life may take. Default 1 s.
+    pub fn ping_timeout(mut self, limit: Duration) -> PoolBuilder {
+        self.options.ping_timeout = limit;
+        self
+    }
+
+    /// How long bringing a returned connection back to idle may take before it is closed. Default 2 s.
+    pub fn clean_up_timeout(mut self, limit: Duration) -> PoolBuilder {
+        self.options.clean_up_timeout = limit;
+        self
+    }
+
+    /// After how long a lease is reported in the log as forgotten, with the place where it was borrowed. Default 30 s;
+    /// `None` is never.
+    pub fn leak_warning(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
+        self.options.leak_warning = limit.into();
+        self
+    }
+
+    /// After how long a lease is revoked: what it runs is cancelled, its connection closed, and every further use of it
+    /// fails. Default `None`: never.
+    pub fn max_hold(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
+        self.options.max_hold = limit.into();
+        self
+    }
+
+    /// Whether what a borrower left behind in the session is reset before the next one uses it. Default
+    /// [`SessionReset::Never`].
+    pub fn session_reset(mut self, reset: SessionReset) -> PoolBuilder {
+        self.options.session_reset = reset;
         self
     }
 
@@ -98,9 +195,7 @@ impl PoolBuilder {
         let config =
             self.config.ok_or_else(|| Error::config("a pool needs a server: set url() or config()"))?;
         config.targets()?;
-        if self.options.limit == 0 {
-            return Err(Error::config("limit: a pool needs at least 1 connection"));
-        }
+        self.options.check()?;
         Ok(Pool(Inner::start(config, self.options, self.keep)))
     }
 }

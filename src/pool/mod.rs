@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use builder::PoolBuilder;
+pub use builder::{PoolBuilder, SessionReset};
 pub use lease::Lease;
 pub use stats::Stats;
 
@@ -89,12 +89,62 @@ impl Waking {
 type Hook = Arc<dyn Fn(&Connection) -> Result<()> + Send + Sync>;
 
 struct Options {
+    name: Option<String>,
     limit: usize,
+    min_idle: usize,
     max_waiting: usize,
+    max_connecting: usize,
     acquire_timeout: Option<Duration>,
     query_timeout: Option<Duration>,
+    max_lifetime: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    ping_after_idle: Option<Duration>,
+    ping_timeout: Duration,
+    clean_up_timeout: Duration,
+    leak_warning: Option<Duration>,
+    max_hold: Option<Duration>,
+    session_reset: SessionReset,
     after_connect: Option<Hook>,
 }
+
+impl Options {
+    /// Fails if they contradict each other.
+    fn check(&self) -> Result<()> {
+        let wrong = |what: &str| Err(Error::config(what));
+        if self.limit == 0 {
+            return wrong("limit: a pool needs at least 1 connection");
+        }
+        if self.limit > MOST {
+            return wrong("limit: a pool has at most 65,535 connections");
+        }
+        if self.min_idle > self.limit {
+            return wrong("min_idle: there can't be more idle connections than the limit allows");
+        }
+        if self.max_connecting == 0 {
+            return wrong("max_connecting: at least 1 connection must be opened at a time");
+        }
+        let zero = |limit: Option<Duration>| limit == Some(Duration::ZERO);
+        for (name, limit) in [
+            ("max_lifetime", self.max_lifetime),
+            ("idle_timeout", self.idle_timeout),
+            ("ping_after_idle", self.ping_after_idle),
+            ("ping_timeout", Some(self.ping_timeout)),
+            ("clean_up_timeout", Some(self.clean_up_timeout)),
+            ("leak_warning", self.leak_warning),
+            ("max_hold", self.max_hold),
+        ] {
+            if zero(limit) {
+                return wrong(&format!(
+                    "{name}: must be longer than nothing; leave it out or use None for no limit"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As many connections as the words of `stats` can count.
+const MOST: usize = 65_535;
 
 /// How long the clean-up of a returned connection may take.
 const CLEAN_UP: Duration = Duration::from_secs(2);
