@@ -4,6 +4,8 @@ mod builder;
 pub(crate) mod core;
 mod errand;
 mod lease;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+mod metrics;
 mod opener;
 mod stats;
 
