@@ -12,6 +12,7 @@ mod number;
 mod open;
 mod plan;
 mod statement;
+mod temporary;
 mod ticket;
 mod transaction;
 mod types;
@@ -35,6 +36,7 @@ pub(crate) use number::{ASK_FATE, Number};
 pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
+pub(crate) use temporary::is_shutdown;
 pub(crate) use ticket::Errand;
 
 use crate::config::Config;
