@@ -1,5 +1,5 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: block, config, coro, deadline, error, keeper, net, number, promise, protocol, statement, ticket, types.
+//! Uses: block, clean_up, config, coro, deadline, error, keeper, net, number, promise, protocol, statement, ticket, types.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,6 +10,7 @@ use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
 use super::block::Block;
+use super::clean_up::CleanUp;
 use super::number::{self, Home};
 use super::plan::Knowledge;
 use super::statement::Statements;
@@ -23,7 +24,7 @@ use crate::net::Socket;
 use crate::promise::{Claim, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
-use crate::protocol::encode::{self, Encoder};
+use crate::protocol::encode;
 use crate::protocol::session::{End, Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
@@ -66,7 +67,9 @@ pub(super) struct State {
     /// Say goodbye when nothing is outstanding; at the deadline go without.
     ending: Option<Deadline>,
     /// Bring the session back to idle until then.
-    clean_up: Option<CleanUp>,
+    pub(super) clean_up: Option<CleanUp>,
+    /// A round trip that begins from now on must be complete before it is lent: the clean-up makes it.
+    pub(super) owes_round_trip: bool,
     /// The driver waits for the kernel to take bytes, until then.
     write_deadline: Deadline,
     /// The transaction block under way.
@@ -74,12 +77,6 @@ pub(super) struct State {
     /// The server broke the protocol or said farewell: it will be dead in a moment.
     doomed: bool,
     dead: Option<Error>,
-}
-
-struct CleanUp {
-    deadline: Deadline,
-    rolled_back: bool,
-    done: Box<dyn FnOnce() + Send>,
 }
 
 impl Link {
@@ -103,6 +100,7 @@ impl Link {
                 taken: 0,
                 ending: None,
                 clean_up: None,
+                owes_round_trip: false,
                 write_deadline: Deadline::NEVER,
                 block: None,
                 doomed: false,
@@ -211,7 +209,8 @@ impl Link {
         let state = self.state.lock();
         if state.doomed || state.dead.is_some() || state.ending.is_some() {
             Fitness::Broken
-        } else if state.session.is_quiet() && state.session.status() == Status::Idle {
+        } else if state.session.is_quiet() && state.session.status() == Status::Idle && !state.owes_round_trip
+        {
             Fitness::Clean
         } else {
             Fitness::Dirty
@@ -286,14 +285,8 @@ impl Link {
         self.ask(deadline, |state| state.ending = Some(deadline));
     }
 
-    /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. Then `done` is called;
-    /// if it takes beyond the deadline the connection dies instead. Does not wait.
-    pub(crate) fn clean_up(&self, deadline: Deadline, done: impl FnOnce() + Send + 'static) {
-        let clean_up = CleanUp { deadline, rolled_back: false, done: Box::new(done) };
-        self.ask(deadline, |state| state.clean_up = Some(clean_up));
-    }
-
-    fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
+    /// Asks something of the driver. Does not wait.
+    pub(super) fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);
         state.signalled = true;
@@ -427,29 +420,6 @@ pub(super) enum Order {
     Leave,
 }
 
-impl State {
-    /// Takes the next step of a clean-up: finish what is outstanding, close the sequence, then the transaction.
-    /// Returns what to call after the last.
-    fn advance_clean_up(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
-        let clean_up = self.clean_up.as_mut()?;
-        if self.session.is_waiting() {
-            return None;
-        }
-        let ticket = Ticket::nobodys();
-        if self.session.is_unsynced() {
-            let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
-        } else if self.session.status() == Status::Idle {
-            return self.clean_up.take().map(|clean_up| clean_up.done);
-        } else if !std::mem::replace(&mut clean_up.rolled_back, true) {
-            let mut rollback = BytesMut::new();
-            // A constant text: it cannot fail.
-            let _ = Encoder::new(&mut rollback, usize::MAX).query("ROLLBACK");
-            let _ = self.session.submit(&rollback, encode::SIMPLE, ticket);
-        }
-        None
-    }
-}
-
 impl Sweep for Link {
     fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
         let mut woken = Vec::new();
@@ -475,10 +445,7 @@ impl Sweep for Link {
             let limits = [
                 (drained, "its reply was given up and took too long to come"),
                 (state.write_deadline, "the server took no bytes for too long"),
-                (
-                    state.clean_up.as_ref().map_or(Deadline::NEVER, |c| c.deadline),
-                    "its clean-up took too long",
-                ),
+                state.clean_up.as_ref().map_or((Deadline::NEVER, ""), |c| (c.deadline, c.overdue)),
                 (
                     state.ending.unwrap_or(Deadline::NEVER),
                     "its work was not done when the close deadline passed",

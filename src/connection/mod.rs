@@ -2,6 +2,7 @@
 
 mod answer;
 mod block;
+mod clean_up;
 mod cursor;
 mod describe;
 mod driver;
@@ -10,6 +11,7 @@ mod introduce;
 mod link;
 mod number;
 mod open;
+mod ping;
 mod plan;
 mod statement;
 mod ticket;
