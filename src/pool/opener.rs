@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::core::ConnectionId;
 use super::{GOODBYE, Hook, Inner};
-use crate::connection::{self, Connection, Fitness, Link};
+use crate::connection::{self, Connection, Fitness, Link, News};
 use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Outcome, Phase, Result};
@@ -84,8 +84,8 @@ impl Inner {
         this.opens.lock().under_way.retain(|(other, _)| *other != id);
         Inner::tell(this, |core| core.opened(id, link.clone()));
         let weak = Arc::downgrade(this);
-        link.observe(Box::new(move |_| {
-            if let Some(this) = weak.upgrade() {
+        link.observe(Box::new(move |news| {
+            if let (News::Died(_), Some(this)) = (news, weak.upgrade()) {
                 Inner::tell(&this, |core| core.broke(id));
             }
         }));
