@@ -117,7 +117,7 @@ mod transaction_function;
 
 pub use check::Report;
 pub use columns::{Column, Columns};
-pub use config::{Config, SslMode};
+pub use config::{Config, SslMode, TargetSessionAttrs};
 pub use connection::Connection;
 pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;

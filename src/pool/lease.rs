@@ -58,6 +58,7 @@ impl Return {
 
     /// Bookkeeping only: a clean connection goes to the next at once, another is cleaned by its driver.
     pub(super) fn give_back(&self, link: &Arc<Link>) {
+        link.forget_user();
         let state = match link.retire_lease() {
             Fitness::Clean => {
                 let mut core = self.inner.core.lock();

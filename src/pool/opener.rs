@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::core::ConnectionId;
 use super::inner::{GOODBYE, Inner, Pooled};
 use super::options::Hook;
-use crate::connection::{self, Connection, Fitness, Link};
+use crate::connection::{self, Connection, Fitness, Link, News};
 use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Outcome, Phase, Result};
@@ -95,14 +95,19 @@ impl Inner {
         let pooled = Pooled { id, link: link.clone() };
         Inner::tell(this, |core| core.opened(id, pooled, fraction(), Instant::now()));
         let weak = Arc::downgrade(this);
-        link.observe(Box::new(move |error| {
+        link.observe(Box::new(move |news| {
             let Some(this) = weak.upgrade() else { return };
-            if connection::is_shutdown(error) {
-                // It says so of the whole server: the others need not be found out one by one.
-                Inner::tell(&this, |core| core.distrust(id));
+            match news {
+                // The others need not be found out one by one.
+                News::Demoted => Inner::tell(&this, |core| core.distrust(id)),
+                News::Died(error) => {
+                    if connection::is_shutdown(error) {
+                        Inner::tell(&this, |core| core.distrust(id));
+                    }
+                    Inner::tell(&this, |core| core.broke(id));
+                    this.has_left(id);
+                }
             }
-            Inner::tell(&this, |core| core.broke(id));
-            this.has_left(id);
         }));
     }
 
