@@ -118,15 +118,15 @@ mod workers;
 
 pub use check::Report;
 pub use columns::{Column, Columns};
-pub use config::{Config, SslMode};
+pub use config::{Config, SslMode, TargetSessionAttrs};
 pub use connection::Connection;
 pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;
-pub use error::{DbError, Error, Outcome, Phase, Result};
+pub use error::{DbError, Error, Exhausted, HeldLease, Outcome, Phase, Result};
 pub use from_row::{FromRow, FromValue, Scalar};
 pub use maypole_macros::{FromRow, query, select, transaction};
 pub use params::{Named, Params};
-pub use pool::{Lease, Pool, PoolBuilder, SessionReset, Stats};
+pub use pool::{CloseReport, Closes, Lease, Pool, PoolBuilder, SessionReset, Stats};
 pub use postgres_types as types;
 pub use postgres_types::{FromSql, ToSql};
 pub use query::{Executor, Query};

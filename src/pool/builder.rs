@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inner, Options, Pool};
+use super::Pool;
+use super::inner::Inner;
+use super::options::Options;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
