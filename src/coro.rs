@@ -1,12 +1,14 @@
 //! The one door to may: spawning and waiting. Uses: nothing.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::thread::{self, Thread};
 
-use may::coroutine::{self, Builder, Coroutine};
+use may::coroutine::{self, Builder};
 use may::coroutine_local;
 
+pub(crate) use may::coroutine::Coroutine;
 pub use may::coroutine::JoinHandle;
 
 /// The stack that [`spawn`] gives a coroutine, in bytes: enough for each operation of maypole and a panic
@@ -62,6 +64,24 @@ where
     // 3. The stack does not overflow: the needs of our operations are measured in `tests/stack.rs`, and
     //    generator guards each stack with an inaccessible page.
     unsafe { builder.spawn(function) }
+}
+
+/// The running coroutine; `None` on a plain thread.
+pub(crate) fn current() -> Option<Coroutine> {
+    coroutine::is_coroutine().then(coroutine::current)
+}
+
+/// Cancels a coroutine: its present or next wait unwinds. Nothing happens to one that has ended.
+#[allow(unsafe_code)]
+pub(crate) fn cancel(coroutine: &Coroutine) {
+    // SAFETY: may asks that whoever cancels knows that all the coroutine holds is dropped in the middle of its work. That is
+    // a panic which the code did not expect, and all destructors run: safe code stays sound whichever call unwinds.
+    unsafe { coroutine.cancel() }
+}
+
+/// Whether what unwinds is a cancel, which must go on untouched (rule M13).
+pub(crate) fn is_cancel(unwinding: &(dyn Any + Send)) -> bool {
+    matches!(unwinding.downcast_ref(), Some(generator::Error::Cancel))
 }
 
 /// Tells the running coroutine, or plain thread, from all others that live at the same time. Never 0.

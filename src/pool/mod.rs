@@ -7,6 +7,8 @@ mod gauges;
 mod inner;
 mod lease;
 mod lost;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+mod metrics;
 mod opener;
 mod operate;
 mod options;

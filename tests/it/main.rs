@@ -39,3 +39,4 @@ mod threads;
 mod transactions;
 mod unasked;
 mod values;
+mod workers;
