@@ -447,10 +447,10 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     fn take_back(&mut self, slot: usize, waiter: usize, cause: Cause, effects: &mut Effects<C, W>) {
         self.leave_slot(slot, cause, effects);
         self.queue.put_back(waiter);
-        match self.slots.newest_idle().filter(|_| self.may_serve()) {
-            Some(idle) => self.provide(idle, effects),
-            None => self.open_more(effects),
+        if let Some(idle) = self.slots.newest_idle().filter(|_| self.may_serve()) {
+            self.provide(idle, effects);
         }
+        self.open_more(effects);
     }
 
     /// Starts as many opens as are justified.
