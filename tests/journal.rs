@@ -73,8 +73,17 @@ fn records(pool: &str, event: &str) -> Vec<Record> {
 /// The first record of this event, once it is there.
 #[track_caller]
 fn first(pool: &str, event: &str) -> Record {
+    let page = include_str!("../docs/operating.md");
+    let row = page
+        .lines()
+        .find(|line| line.starts_with(&format!("| `{event}` |")))
+        .expect("on the page for operators");
     eventually(event, || !records(pool, event).is_empty());
-    records(pool, event).swap_remove(0)
+    let record = records(pool, event).swap_remove(0);
+    for key in record.keys.keys().filter(|key| !["event", "pool", "connection"].contains(&key.as_str())) {
+        assert!(row.contains(&format!("`{key}`")), "{key} is not on the page for operators: {row}");
+    }
+    record
 }
 
 fn pool(name: &str, build: impl FnOnce(maypole::PoolBuilder) -> maypole::PoolBuilder) -> TestPool {

@@ -339,6 +339,11 @@ mod tests {
             let labels = format!("db.client.connection.pool.name=shop db.client.connection.state={state}");
             told[&format!("db.client.connection.count {labels}")].clone()
         };
+        let page = include_str!("../../docs/operating.md");
+        for line in told.keys() {
+            let name = line.split(' ').next().expect("it has one");
+            assert!(page.contains(&format!("| `{name}` |")), "{name} is not on the page for operators");
+        }
         assert_eq!((count("idle"), count("used")), (vec![2.0, 5.0], vec![4.0, 4.0]));
         let waits = &told["db.client.connection.wait_time db.client.connection.pool.name=shop"];
         assert_eq!(waits.len(), 4, "each lend once");
