@@ -63,6 +63,7 @@
 //! # Features
 //!
 //! * `embedded`: the throw-away server. Off by default; on in this package's own examples and tests.
+//! * `metrics`: figures of the pool for the recorder of the `metrics` facade, named as OpenTelemetry names them. Off by default.
 //! * `derive`: the derives of [`FromSql`] and [`ToSql`] for enums, composites and domains. Their code names
 //!   `::postgres_types`, so that crate has to be among the program's dependencies too.
 //! * `with-chrono-0_4`, `with-uuid-1` and the others of postgres-types under the same names, and `array-impls`: types of
@@ -174,6 +175,10 @@ extern crate self as maypole;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/queries.md")]
 mod page_of_queries {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operating.md")]
+mod page_of_operators {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/transactions.md")]

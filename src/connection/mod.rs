@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+pub(crate) use activity::Activity;
 pub(crate) use answer::Answer;
 pub(crate) use block::{Block, MOST_SAVEPOINTS, Terms};
 pub(crate) use cursor::Cursor;

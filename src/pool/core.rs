@@ -310,6 +310,11 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         }
     }
 
+    /// How often all connections were told to go.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Time has passed: deadlines in the queue, the pause after a failure and the lives of connections may be over. Costs next to
     /// nothing when none is, so it may be called every few milliseconds.
     pub(crate) fn tick(&mut self, now: Instant) -> Effects<C, W> {
