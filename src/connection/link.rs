@@ -1,7 +1,7 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: block, config, coro, deadline, error, keeper, net, number, promise, protocol, statement, ticket, types.
+//! Uses: activity, block, clean_up, config, coro, deadline, error, keeper, net, news, number, promise, protocol, standing, statement, ticket, types.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,13 @@ use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
+use super::activity::Asked;
 use super::block::Block;
+use super::clean_up::CleanUp;
+use super::news::{News, Observer};
 use super::number::{self, Home};
 use super::plan::Knowledge;
+use super::standing::{READ_ONLY, Standing};
 use super::statement::Statements;
 use super::ticket::{Asker, Over, Ticket};
 use crate::config::Config;
@@ -23,7 +27,7 @@ use crate::net::Socket;
 use crate::promise::{Claim, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
-use crate::protocol::encode::{self, Encoder};
+use crate::protocol::encode;
 use crate::protocol::session::{End, Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
@@ -37,9 +41,10 @@ pub(crate) struct Link {
     pub(crate) config: Arc<Config>,
     /// The longest message either way, in bytes.
     limit: usize,
-    state: Mutex<State>,
-    /// Told of its death. Called without locks; must not wait.
-    observer: OnceLock<Observer>,
+    pub(super) state: Mutex<State>,
+    pub(super) observer: OnceLock<Observer>,
+    /// Who sent the last request.
+    pub(super) user: AtomicUsize,
     portals: AtomicU64,
     /// Where the numbers of its transactions are at home, once that was asked.
     home: OnceLock<Home>,
@@ -53,9 +58,6 @@ const MOST_QUIET: usize = 64 * 1024;
 /// How long the reply of an errand may take to come after its caller has given up.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Whoever lends a connection wants to know when it dies, and why.
-pub(crate) type Observer = Box<dyn Fn(&Error) + Send + Sync>;
-
 pub(super) struct State {
     pub(super) session: Session<Ticket>,
     pub(super) statements: Statements,
@@ -66,20 +68,18 @@ pub(super) struct State {
     /// Say goodbye when nothing is outstanding; at the deadline go without.
     ending: Option<Deadline>,
     /// Bring the session back to idle until then.
-    clean_up: Option<CleanUp>,
+    pub(super) clean_up: Option<CleanUp>,
+    /// A round trip that begins from now on must be complete before it is lent: the clean-up makes it.
+    pub(super) owes_round_trip: bool,
     /// The driver waits for the kernel to take bytes, until then.
     write_deadline: Deadline,
     /// The transaction block under way.
     block: Option<Block>,
     /// The server broke the protocol or said farewell: it will be dead in a moment.
     doomed: bool,
-    dead: Option<Error>,
-}
-
-struct CleanUp {
-    deadline: Deadline,
-    rolled_back: bool,
-    done: Box<dyn FnOnce() + Send>,
+    pub(super) dead: Option<Error>,
+    pub(super) standing: Standing,
+    pub(super) asked: Asked,
 }
 
 impl Link {
@@ -93,7 +93,6 @@ impl Link {
         let link = Arc::new(Link {
             waker: socket.waker(),
             socket,
-            entered,
             knowledge,
             limit,
             state: Mutex::new(State {
@@ -103,27 +102,24 @@ impl Link {
                 taken: 0,
                 ending: None,
                 clean_up: None,
+                owes_round_trip: false,
                 write_deadline: Deadline::NEVER,
                 block: None,
                 doomed: false,
                 dead: None,
+                standing: Standing::new(config.get_target_session_attrs(), &entered),
+                asked: Asked::default(),
             }),
             observer: OnceLock::new(),
+            user: AtomicUsize::new(0),
             portals: AtomicU64::new(0),
             home: OnceLock::new(),
             in_block: AtomicBool::new(false),
+            entered,
             config,
         });
         keeper::watch(Arc::downgrade(&(link.clone() as Arc<dyn Sweep>)));
         link
-    }
-
-    /// Who is told of its death from now on. Tells at once if it has died already.
-    pub(crate) fn observe(&self, observer: Observer) {
-        let observer = self.observer.get_or_init(|| observer);
-        if let Some(error) = self.death() {
-            observer(&error);
-        }
     }
 
     /// A name that no portal of this session has had.
@@ -211,7 +207,8 @@ impl Link {
         let state = self.state.lock();
         if state.doomed || state.dead.is_some() || state.ending.is_some() {
             Fitness::Broken
-        } else if state.session.is_quiet() && state.session.status() == Status::Idle {
+        } else if state.session.is_quiet() && state.session.status() == Status::Idle && !state.owes_round_trip
+        {
             Fitness::Clean
         } else {
             Fitness::Dirty
@@ -250,6 +247,7 @@ impl Link {
     }
 
     fn queue(&self, bytes: &[u8], exchange: Exchange, mut ticket: Ticket, now: bool) -> Result<()> {
+        self.note_user(&ticket.asker);
         let mut state = self.state.lock();
         if let Some(block) = &state.block {
             ticket.deadline = ticket.deadline.min(block.deadline());
@@ -286,14 +284,8 @@ impl Link {
         self.ask(deadline, |state| state.ending = Some(deadline));
     }
 
-    /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. Then `done` is called;
-    /// if it takes beyond the deadline the connection dies instead. Does not wait.
-    pub(crate) fn clean_up(&self, deadline: Deadline, done: impl FnOnce() + Send + 'static) {
-        let clean_up = CleanUp { deadline, rolled_back: false, done: Box::new(done) };
-        self.ask(deadline, |state| state.clean_up = Some(clean_up));
-    }
-
-    fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
+    /// Asks something of the driver. Does not wait.
+    pub(super) fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);
         state.signalled = true;
@@ -356,7 +348,7 @@ impl Link {
         self.socket.shut_down();
         over.tell();
         if let Some(observer) = self.observer.get() {
-            observer(&error);
+            observer(News::Died(&error));
         }
     }
 
@@ -383,15 +375,18 @@ impl Link {
     /// For the driver: feeds what has arrived.
     pub(super) fn feed(&self, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
-        let result = {
+        let (result, demoted) = {
             let mut state = self.state.lock();
-            let State { session, block, .. } = &mut *state;
-            let result = session.feed(input, &mut Filing { over, notices: &mut notices, block });
+            let State { session, block, standing, .. } = &mut *state;
+            let result = session.feed(input, &mut Filing { over, notices: &mut notices, block, standing });
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             state.doomed = result.is_err();
-            result
+            (result, self.observer.get().is_some() && state.standing.take_news())
         };
         notices.log();
+        if demoted {
+            self.tell_demoted();
+        }
         result.map_err(|fatal| match fatal {
             Fatal::Violation(violation) => Error::protocol(violation.to_string()),
             Fatal::Farewell(body) => Error::closed("the server ended the session", Outcome::NotSent)
@@ -427,29 +422,6 @@ pub(super) enum Order {
     Leave,
 }
 
-impl State {
-    /// Takes the next step of a clean-up: finish what is outstanding, close the sequence, then the transaction.
-    /// Returns what to call after the last.
-    fn advance_clean_up(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
-        let clean_up = self.clean_up.as_mut()?;
-        if self.session.is_waiting() {
-            return None;
-        }
-        let ticket = Ticket::nobodys();
-        if self.session.is_unsynced() {
-            let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
-        } else if self.session.status() == Status::Idle {
-            return self.clean_up.take().map(|clean_up| clean_up.done);
-        } else if !std::mem::replace(&mut clean_up.rolled_back, true) {
-            let mut rollback = BytesMut::new();
-            // A constant text: it cannot fail.
-            let _ = Encoder::new(&mut rollback, usize::MAX).query("ROLLBACK");
-            let _ = self.session.submit(&rollback, encode::SIMPLE, ticket);
-        }
-        None
-    }
-}
-
 impl Sweep for Link {
     fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
         let mut woken = Vec::new();
@@ -475,10 +447,7 @@ impl Sweep for Link {
             let limits = [
                 (drained, "its reply was given up and took too long to come"),
                 (state.write_deadline, "the server took no bytes for too long"),
-                (
-                    state.clean_up.as_ref().map_or(Deadline::NEVER, |c| c.deadline),
-                    "its clean-up took too long",
-                ),
+                state.clean_up.as_ref().map_or((Deadline::NEVER, ""), |c| (c.deadline, c.overdue)),
                 (
                     state.ending.unwrap_or(Deadline::NEVER),
                     "its work was not done when the close deadline passed",
@@ -501,6 +470,7 @@ struct Filing<'f> {
     over: &'f mut Over,
     notices: &'f mut Notices,
     block: &'f mut Option<Block>,
+    standing: &'f mut Standing,
 }
 
 impl Sink<Ticket> for Filing<'_> {
@@ -519,6 +489,9 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn failed(&mut self, ticket: &Ticket, body: &[u8]) {
+        if decode::has_code(body, READ_ONLY) {
+            self.standing.refused();
+        }
         // Whoever waits for it names it, when it is looked at. By then others may have failed because of it.
         if let Some(block) = self.block
             && block.failure().is_none()
@@ -536,7 +509,19 @@ impl Sink<Ticket> for Filing<'_> {
         // Listening has an interface of its own; on a pooled connection there is nobody to tell.
     }
 
-    fn parameter(&mut self, _: &[u8]) {}
+    fn parameter(&mut self, body: &[u8]) {
+        if let Some((name, value)) = decode::parameter_status(body) {
+            self.standing.parameter(name, value);
+        }
+    }
+
+    fn completed(&mut self, tag: &[u8]) {
+        self.standing.completed(tag, self.block.as_ref().map(Block::is_read_only));
+    }
+
+    fn ready(&mut self, status: Status) {
+        self.standing.ready(status);
+    }
 }
 
 /// Notices, logged once no lock is held: the logger is user code.

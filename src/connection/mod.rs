@@ -1,17 +1,24 @@
 //! One session: what its owner may ask of it. Uses: answer, block, config, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
 
+mod activity;
 mod answer;
+mod attributes;
 mod block;
+mod clean_up;
 mod cursor;
 mod describe;
 mod driver;
 mod execute;
 mod introduce;
 mod link;
+mod news;
 mod number;
 mod open;
+mod ping;
 mod plan;
+mod standing;
 mod statement;
+mod temporary;
 mod ticket;
 mod transaction;
 mod types;
@@ -31,6 +38,7 @@ pub(crate) use describe::{Described, Planned};
 pub(crate) use execute::{Fit, Request};
 pub(crate) use introduce::{Introduced, Known};
 pub(crate) use link::{Fitness, Link};
+pub(crate) use news::{News, is_shutdown};
 pub(crate) use number::{ASK_FATE, Number};
 pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
@@ -172,6 +180,7 @@ impl Connection {
     /// The whole reply to statements by the simple protocol, an error included.
     fn simple_reply(&self, text: &str, deadline: Deadline) -> Result<Reply> {
         self.refuse_while_streaming()?;
+        self.link.note_script(text);
         let deadline = Deadline::after(self.timeout).min(deadline);
         let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
         reply.map_err(|error| error.limited_to(self.timeout))

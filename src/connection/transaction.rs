@@ -31,6 +31,7 @@ impl Connection {
             sent = Cow::Owned(format!("{before}{text}{behind}"));
         }
         self.refuse_while_streaming().map_err(|error| (error, 0))?;
+        self.link.note_script(text);
         let reply = self.ask(encode::SIMPLE, Deadline::after(self.timeout), |encoder| {
             encoder.query(&sent)?;
             // Not before it is known that it can be sent: the commands would be lost with it.

@@ -42,3 +42,4 @@ mod threads;
 mod transactions;
 mod unasked;
 mod values;
+mod workers;
