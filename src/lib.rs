@@ -113,6 +113,7 @@ mod source;
 mod sql;
 mod sqlstate;
 mod suggest;
+mod sync;
 mod transaction;
 mod transaction_function;
 mod workers;

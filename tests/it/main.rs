@@ -25,6 +25,8 @@ mod nucleon;
 mod nucleon_transactions;
 mod parameters;
 mod pool_connecting;
+mod pool_nesting;
+mod pool_operations;
 mod pool_races;
 mod query_limits;
 mod retries;
