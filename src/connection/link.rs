@@ -1,5 +1,5 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: block, config, coro, deadline, error, keeper, net, number, promise, protocol, statement, ticket, types.
+//! Uses: block, cancel, config, coro, deadline, error, fence, keeper, net, number, promise, protocol, statement, ticket, types.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,16 +10,18 @@ use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
 use super::block::Block;
+use super::cancel::{self, GRACE, PATIENCE};
+use super::fence::Fence;
 use super::number::{self, Home};
 use super::plan::Knowledge;
 use super::statement::Statements;
-use super::ticket::{Asker, Over, Ticket};
+use super::ticket::{Asker, Drain, Ends, Over, Ticket};
 use crate::config::Config;
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, QueryContext, Result};
 use crate::keeper::{self, Sweep};
-use crate::net::Socket;
+use crate::net::{Address, Socket};
 use crate::promise::{Claim, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
@@ -32,12 +34,14 @@ pub(crate) struct Link {
     /// Wakes the driver.
     waker: WaitIoWaker,
     pub(crate) entered: Entered,
+    /// Where it was entered: a cancel has to go to the same server.
+    pub(super) address: Address,
     pub(crate) knowledge: Arc<Knowledge>,
     /// How it was made, for another to the same server.
     pub(crate) config: Arc<Config>,
     /// The longest message either way, in bytes.
     limit: usize,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Told of its death. Called without locks; must not wait.
     observer: OnceLock<Observer>,
     portals: AtomicU64,
@@ -59,6 +63,7 @@ pub(crate) type Observer = Box<dyn Fn(&Error) + Send + Sync>;
 pub(super) struct State {
     pub(super) session: Session<Ticket>,
     pub(super) statements: Statements,
+    pub(super) fence: Fence,
     /// The driver has been woken and has not looked since.
     signalled: bool,
     /// Bytes that the driver has taken to send.
@@ -66,24 +71,30 @@ pub(super) struct State {
     /// Say goodbye when nothing is outstanding; at the deadline go without.
     ending: Option<Deadline>,
     /// Bring the session back to idle until then.
-    clean_up: Option<CleanUp>,
+    pub(super) clean_up: Option<CleanUp>,
     /// The driver waits for the kernel to take bytes, until then.
     write_deadline: Deadline,
     /// The transaction block under way.
     block: Option<Block>,
     /// The server broke the protocol or said farewell: it will be dead in a moment.
-    doomed: bool,
-    dead: Option<Error>,
+    pub(super) doomed: bool,
+    pub(super) dead: Option<Error>,
 }
 
-struct CleanUp {
+pub(super) struct CleanUp {
     deadline: Deadline,
+    /// From when on the server is told to stop what nobody waits for, and whether it was.
+    stop: Deadline,
+    pub(super) stopped: bool,
+    /// Bytes that came since.
+    pub(super) drained: usize,
     rolled_back: bool,
     done: Box<dyn FnOnce() + Send>,
 }
 
 impl Link {
     pub(crate) fn new(
+        address: Address,
         socket: Socket,
         entered: Entered,
         knowledge: Arc<Knowledge>,
@@ -94,11 +105,13 @@ impl Link {
             waker: socket.waker(),
             socket,
             entered,
+            address,
             knowledge,
             limit,
             state: Mutex::new(State {
                 session: Session::new(limit),
                 statements: Statements::new(config.get_statement_cache_capacity()),
+                fence: Fence::default(),
                 signalled: false,
                 taken: 0,
                 ending: None,
@@ -186,13 +199,15 @@ impl Link {
 
     /// Whether replies are outstanding.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.state.lock().session.is_waiting()
+        let state = self.state.lock();
+        state.session.is_waiting() || state.fence.is_holding()
     }
 
     /// Whether replies are outstanding that nobody waits for: they may change the status.
     pub(crate) fn is_unsettled(&self) -> bool {
         let state = self.state.lock();
-        state.session.waiting().any(|ticket| !ticket.is_wanted())
+        let mut waiting = state.session.waiting().chain(state.fence.tickets());
+        waiting.any(|ticket| !ticket.is_wanted())
     }
 
     /// Why it died, if it has.
@@ -208,14 +223,7 @@ impl Link {
 
     /// Whether it may be lent: alive, idle outside a transaction, nothing outstanding.
     pub(crate) fn fitness(&self) -> Fitness {
-        let state = self.state.lock();
-        if state.doomed || state.dead.is_some() || state.ending.is_some() {
-            Fitness::Broken
-        } else if state.session.is_quiet() && state.session.status() == Status::Idle {
-            Fitness::Clean
-        } else {
-            Fitness::Dirty
-        }
+        self.state.lock().fitness()
     }
 
     pub(super) fn with_statements<R>(&self, with: impl FnOnce(&mut Statements) -> R) -> R {
@@ -228,9 +236,10 @@ impl Link {
         bytes: &[u8],
         exchange: Exchange,
         deadline: Deadline,
+        ends: Ends,
     ) -> Result<Claim<Result<Reply>>> {
         let (slot, claim) = promise();
-        self.post(bytes, exchange, Ticket::of(Asker::Caller(slot), deadline))?;
+        self.post(bytes, exchange, Ticket::of(Asker::Caller(slot), deadline).that_ends(ends))?;
         Ok(claim)
     }
 
@@ -260,15 +269,20 @@ impl Link {
             drop(state);
             return Err(Error::closed("the connection is closed", Outcome::NotSent).caused_by(cause));
         }
-        if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
+        let now = if state.fence.is_up() {
+            // It is sent when no cancel can hit it any more.
+            state.fence.hold(bytes, exchange, ticket);
+            false
+        } else if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
             let skipped = Reply::skipped(state.session.status());
             drop(state);
             let mut over = Over::default();
             over.add(ticket.asker, Ok(skipped));
             over.tell();
             return Ok(());
-        }
-        let now = now || state.session.output().len() > MOST_QUIET;
+        } else {
+            now || state.session.output().len() > MOST_QUIET
+        };
         let asleep = now && !std::mem::replace(&mut state.signalled, true);
         let covered = keeper::covers(deadline);
         drop(state);
@@ -289,8 +303,9 @@ impl Link {
     /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. Then `done` is called;
     /// if it takes beyond the deadline the connection dies instead. Does not wait.
     pub(crate) fn clean_up(&self, deadline: Deadline, done: impl FnOnce() + Send + 'static) {
-        let clean_up = CleanUp { deadline, rolled_back: false, done: Box::new(done) };
-        self.ask(deadline, |state| state.clean_up = Some(clean_up));
+        let (stop, done) = (Deadline::after(PATIENCE), Box::new(done));
+        let clean_up = CleanUp { deadline, stop, stopped: false, drained: 0, rolled_back: false, done };
+        self.ask(deadline.min(stop), |state| state.clean_up = Some(clean_up));
     }
 
     fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
@@ -309,17 +324,23 @@ impl Link {
     pub(crate) fn kill(&self, error: Error) {
         let taken = self.state.lock().taken;
         self.die(error, taken);
+        self.wake();
+    }
+
+    /// Makes the driver look again.
+    pub(super) fn wake(&self) {
         self.waker.wakeup();
     }
 
     /// The caller has just stopped waiting for the reply of this query: if it fails, nobody else knows which it was.
     pub(super) fn give_up(&self, query: &QueryContext) {
         let mut state = self.state.lock();
-        let State { session, block, .. } = &mut *state;
+        let State { session, block, fence, .. } = &mut *state;
         let given_up = |ticket: &&mut Ticket| {
             matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted() && ticket.query.is_none()
         };
-        let Some(ticket) = session.waiting_mut().find(given_up) else { return };
+        let mut waiting = session.waiting_mut().chain(fence.tickets_mut());
+        let Some(ticket) = waiting.find(given_up) else { return };
         ticket.query = Some(Box::new(query.clone()));
         if ticket.failed.get()
             && let Some(block) = block
@@ -330,7 +351,8 @@ impl Link {
 
     /// Whether requests were sent that no Sync has closed yet.
     pub(super) fn is_unsynced(&self) -> bool {
-        self.state.lock().session.is_unsynced()
+        let state = self.state.lock();
+        state.fence.is_unsynced().unwrap_or(state.session.is_unsynced())
     }
 
     /// The end: everybody who waits is told, each with whether its request had left.
@@ -341,7 +363,9 @@ impl Link {
             if state.dead.is_some() {
                 return;
             }
-            for (ticket, left) in state.session.abandon(sent) {
+            let State { session, fence, .. } = &mut *state;
+            let held = fence.abandon().map(|ticket| (ticket, false));
+            for (ticket, left) in session.abandon(sent).chain(held) {
                 let outcome = if left { Outcome::Unknown } else { Outcome::NotSent };
                 let message = if left {
                     "the connection was lost before the reply came; the statement may have taken effect"
@@ -381,16 +405,27 @@ impl Link {
     }
 
     /// For the driver: feeds what has arrived.
-    pub(super) fn feed(&self, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
+    pub(super) fn feed(self: &Arc<Self>, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
+        let mut stop = false;
         let result = {
             let mut state = self.state.lock();
-            let State { session, block, .. } = &mut *state;
-            let result = session.feed(input, &mut Filing { over, notices: &mut notices, block });
+            let State { session, block, fence, .. } = &mut *state;
+            let before = input.len();
+            let result = session.feed(input, &mut Filing { over, notices: &mut notices, block, fence });
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             state.doomed = result.is_err();
+            if state.fence.is_up() {
+                state.pass(over);
+            }
+            if state.clean_up.is_some() {
+                stop = self.can_cancel() && state.drained(before - input.len());
+            }
             result
         };
+        if stop {
+            self.launch(None);
+        }
         notices.log();
         result.map_err(|fatal| match fatal {
             Fatal::Violation(violation) => Error::protocol(violation.to_string()),
@@ -428,11 +463,21 @@ pub(super) enum Order {
 }
 
 impl State {
+    pub(super) fn fitness(&self) -> Fitness {
+        if self.doomed || self.dead.is_some() || self.ending.is_some() {
+            Fitness::Broken
+        } else if self.session.is_quiet() && self.session.status() == Status::Idle && !self.fence.is_up() {
+            Fitness::Clean
+        } else {
+            Fitness::Dirty
+        }
+    }
+
     /// Takes the next step of a clean-up: finish what is outstanding, close the sequence, then the transaction.
     /// Returns what to call after the last.
     fn advance_clean_up(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
         let clean_up = self.clean_up.as_mut()?;
-        if self.session.is_waiting() {
+        if self.session.is_waiting() || self.fence.is_up() {
             return None;
         }
         let ticket = Ticket::nobodys();
@@ -444,7 +489,7 @@ impl State {
             let mut rollback = BytesMut::new();
             // A constant text: it cannot fail.
             let _ = Encoder::new(&mut rollback, usize::MAX).query("ROLLBACK");
-            let _ = self.session.submit(&rollback, encode::SIMPLE, ticket);
+            let _ = self.session.submit(&rollback, encode::SIMPLE, ticket.that_ends(Ends::Rollback));
         }
         None
     }
@@ -455,21 +500,58 @@ impl Sweep for Link {
         let mut woken = Vec::new();
         let mut next = Deadline::NEVER;
         let mut drained = Deadline::NEVER;
+        let mut stop = false;
         let overdue = {
             let mut state = self.state.lock();
             if state.dead.is_some() {
                 return Deadline::NEVER;
             }
-            for ticket in state.session.waiting_mut() {
+            let may_stop = self.can_cancel() && state.may_stop(false);
+            let State { session, fence, .. } = &mut *state;
+            for ticket in session.waiting_mut() {
                 if ticket.is_wanted() && ticket.deadline.passed(now) {
-                    woken.extend(ticket.expire());
+                    if may_stop && !std::mem::replace(&mut ticket.stopped, true) {
+                        // The server is told to stop it, and may say in time what became of it.
+                        ticket.deadline = Deadline::at(Some(now + GRACE));
+                        stop = true;
+                    } else {
+                        woken.extend(ticket.expire());
+                    }
                 }
                 if ticket.is_wanted() {
                     next = next.min(ticket.deadline);
                 } else if let Asker::Errand(_) = ticket.asker {
                     // Its caller has given up, and nobody holds a lease whose return would begin a clean-up.
-                    let deadline = *ticket.drain.get_or_insert_with(|| Deadline::at(Some(now + DRAIN)));
-                    drained = drained.min(deadline);
+                    let drain = ticket.drain.get_or_insert_with(|| Drain {
+                        stop: Deadline::at(Some(now + PATIENCE)),
+                        end: Deadline::at(Some(now + DRAIN)),
+                    });
+                    drained = drained.min(drain.end);
+                    if ticket.stopped || !may_stop {
+                    } else if drain.stop.passed(now) {
+                        ticket.stopped = true;
+                        stop = true;
+                    } else {
+                        next = next.min(drain.stop);
+                    }
+                }
+            }
+            for ticket in fence.tickets_mut().filter(|ticket| ticket.is_wanted()) {
+                if ticket.deadline.passed(now) {
+                    woken.extend(ticket.expire());
+                } else {
+                    next = next.min(ticket.deadline);
+                }
+            }
+            stop = stop && !fence.is_cancelling();
+            if stop {
+                fence.begin();
+            }
+            if let Some(clean_up) = state.clean_up.as_ref().filter(|clean_up| !clean_up.stopped) {
+                if !clean_up.stop.passed(now) {
+                    next = next.min(clean_up.stop);
+                } else if self.can_cancel() {
+                    stop |= state.stop_for_clean_up();
                 }
             }
             let limits = [
@@ -488,6 +570,9 @@ impl Sweep for Link {
             limits.iter().find(|(deadline, _)| deadline.passed(now)).map(|(_, reason)| *reason)
         };
         woken.iter().for_each(Waiter::wake);
+        if stop {
+            self.launch(None);
+        }
         if let Some(reason) = overdue {
             self.kill(Error::closed(format!("the connection was closed: {reason}"), Outcome::Unknown));
             return Deadline::NEVER;
@@ -501,6 +586,7 @@ struct Filing<'f> {
     over: &'f mut Over,
     notices: &'f mut Notices,
     block: &'f mut Option<Block>,
+    fence: &'f mut Fence,
 }
 
 impl Sink<Ticket> for Filing<'_> {
@@ -511,7 +597,11 @@ impl Sink<Ticket> for Filing<'_> {
         {
             block.forgive();
         }
-        self.over.add(ticket.asker, Ok(reply));
+        if let Asker::Fence = ticket.asker {
+            self.fence.crossed(reply.end);
+        }
+        let stopped = if ticket.stopped { cancel::stopped(&reply, self.block.as_ref()) } else { None };
+        self.over.add(ticket.asker, stopped.map_or(Ok(reply), Err));
     }
 
     fn wanted(&self, ticket: &Ticket) -> bool {

@@ -2,10 +2,12 @@
 
 mod answer;
 mod block;
+mod cancel;
 mod cursor;
 mod describe;
 mod driver;
 mod execute;
+mod fence;
 mod introduce;
 mod link;
 mod number;
@@ -36,6 +38,9 @@ pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
 pub(crate) use ticket::Errand;
+use ticket::{Ends, Ticket};
+
+pub use cancel::CancelHandle;
 
 use crate::config::Config;
 use crate::deadline::Deadline;
@@ -134,7 +139,7 @@ impl Connection {
         let mut bytes = BytesMut::new();
         // A constant text: it cannot fail.
         let _ = Encoder::new(&mut bytes, usize::MAX).query(text);
-        self.link.post_and_forget(&bytes, encode::SIMPLE);
+        let _ = self.link.post(&bytes, encode::SIMPLE, Ticket::nobodys().that_ends(Ends::of(text)));
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -173,7 +178,7 @@ impl Connection {
     fn simple_reply(&self, text: &str, deadline: Deadline) -> Result<Reply> {
         self.refuse_while_streaming()?;
         let deadline = Deadline::after(self.timeout).min(deadline);
-        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
+        let reply = self.ask_ending(Ends::of(text), encode::SIMPLE, deadline, |encoder| encoder.query(text));
         reply.map_err(|error| error.limited_to(self.timeout))
     }
 
@@ -184,19 +189,31 @@ impl Connection {
         deadline: Deadline,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Reply> {
-        let claim = self.submit(exchange, deadline, encode)?;
+        self.ask_ending(Ends::Nothing, exchange, deadline, encode)
+    }
+
+    /// The same for a request that may end a transaction.
+    fn ask_ending(
+        &self,
+        ends: Ends,
+        exchange: Exchange,
+        deadline: Deadline,
+        encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
+    ) -> Result<Reply> {
+        let claim = self.submit(ends, exchange, deadline, encode)?;
         self.wait(claim)
     }
 
     fn submit(
         &self,
+        ends: Ends,
         exchange: Exchange,
         deadline: Deadline,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Claim<Result<Reply>>> {
         let mut scratch = self.take_scratch();
         encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
-        let claim = self.link.submit(&scratch, exchange, deadline);
+        let claim = self.link.submit(&scratch, exchange, deadline, ends);
         self.keep_scratch(scratch);
         claim
     }

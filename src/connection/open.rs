@@ -56,8 +56,8 @@ fn enter(config: Arc<Config>, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, B
         let endpoint = endpoint(target);
         let found = net::addresses(&endpoint).map_err(|error| unreached(&endpoint, error));
         match found.and_then(|addresses| enter_any(&endpoint, &addresses, &config, share)) {
-            Ok((socket, entered, input)) => {
-                return Ok((Link::new(socket, entered, knowledge, config.clone()), input));
+            Ok((address, socket, entered, input)) => {
+                return Ok((Link::new(address, socket, entered, knowledge, config.clone()), input));
             }
             Err(error) => last = error,
         }
@@ -74,7 +74,7 @@ fn endpoint(target: &Target) -> Endpoint {
     }
 }
 
-fn tcp_options(config: &Config) -> TcpOptions {
+pub(super) fn tcp_options(config: &Config) -> TcpOptions {
     TcpOptions {
         keepalive: config.get_keepalives().map(|keepalives| Keepalive {
             idle: keepalives.idle,
@@ -92,12 +92,12 @@ fn enter_any(
     addresses: &[Address],
     config: &Config,
     deadline: Deadline,
-) -> Result<(Socket, Entered, BytesMut)> {
+) -> Result<(Address, Socket, Entered, BytesMut)> {
     let mut last = Error::connect(format!("{endpoint} has no address"));
     for (at, address) in addresses.iter().enumerate() {
         let share = deadline.share(Instant::now(), addresses.len() - at);
         match enter_at(endpoint, address, config, share) {
-            Ok(entered) => return Ok(entered),
+            Ok((socket, entered, input)) => return Ok((address.clone(), socket, entered, input)),
             Err(error) => last = error,
         }
     }
@@ -291,7 +291,7 @@ mod tests {
         let entered = coro::spawn(move || {
             let endpoint = Endpoint::Tcp("name".to_owned(), 5432);
             enter_any(&endpoint, &addresses, &config, Deadline::after(limit))
-                .map(|(socket, ..)| keeper::bury(socket))
+                .map(|(_, socket, ..)| keeper::bury(socket))
         });
         entered.join().expect("no panic").expect("the third address");
         assert!(start.elapsed() >= limit / 3, "the deaf one had its share: {:?}", start.elapsed());

@@ -402,7 +402,7 @@ struct Return {
 impl Return {
     /// Bookkeeping only: a clean connection goes to the next at once, another is cleaned by its driver.
     fn give_back(&self, link: &Arc<Link>) {
-        let state = match link.fitness() {
+        let state = match link.retire_lease() {
             Fitness::Clean => Returned::Clean,
             Fitness::Dirty => Returned::Dirty,
             Fitness::Broken => Returned::Broken,
