@@ -10,7 +10,7 @@ use super::block::Block;
 use super::link::{Link, State};
 use super::open::tcp_options;
 use super::{Connection, check};
-use crate::coro::{self, Waiter};
+use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper;
@@ -67,7 +67,7 @@ impl CancelHandle {
             if state.dead.is_some() || state.fence.epoch() != self.epoch {
                 return Err(over());
             }
-            if !state.session.is_waiting() {
+            if state.is_idle() {
                 return Ok(());
             }
             if !link.can_cancel() {
@@ -159,7 +159,8 @@ impl Link {
     /// The cancel connection has ended.
     fn delivered(&self, delivered: io::Result<()>, tell: &Option<Promise<Result<()>>>) {
         let result = delivered.map_err(|error| {
-            let message = "a request to cancel could not be delivered, and may still arrive: the connection is closed";
+            let message =
+                "a request to cancel could not be delivered, and may still arrive: the connection is closed";
             Error::closed(message, Outcome::Unknown).caused_by(error)
         });
         match &result {
@@ -170,6 +171,8 @@ impl Link {
                     state.cross();
                 }
                 self.wake();
+                // What could not be stopped while this was under way may be now.
+                keeper::nudge(Deadline::after(Duration::ZERO));
             }
             Err(error) => self.kill(error.duplicate()),
         }

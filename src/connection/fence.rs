@@ -1,4 +1,4 @@
-//! What keeps a cancel away from whatever comes next: the fence. Uses: link, protocol, ticket.
+//! What keeps a cancel away from whatever comes next: the fence. Uses: deadline, link, protocol, ticket.
 //!
 //! A CancelRequest names a session and not a statement. From the moment it is decided until its connection has ended and
 //! one round trip has been made after that, nothing further is sent on the session: requests that come meanwhile are held
@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::link::{Fitness, Link, State};
 use super::ticket::{Asker, Ends, Over, Ticket};
+use crate::deadline::Deadline;
 use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::{End, Exchange, PassedOver, Reply};
 
@@ -121,7 +122,7 @@ impl State {
             return;
         }
         self.fence.crossing();
-        let ticket = || Ticket::of(Asker::Fence, crate::deadline::Deadline::NEVER);
+        let ticket = || Ticket::of(Asker::Fence, Deadline::NEVER);
         if !self.session.is_open() {
             let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket());
             return;
@@ -152,10 +153,16 @@ impl State {
         }
     }
 
+    /// Whether no answer is outstanding but to a round trip of the fence.
+    pub(super) fn is_idle(&self) -> bool {
+        self.session.waiting().all(Ticket::is_fence)
+    }
+
     /// Whether the server may be told to stop what runs. `clean_up` if nobody goes on with the session: then a ROLLBACK that
     /// waits behind may be hit too, and is sent again.
     pub(super) fn may_stop(&self, clean_up: bool) -> bool {
-        let mut waiting = self.session.waiting().map(|ticket| ticket.ends);
+        let mut waiting =
+            self.session.waiting().filter(|ticket| !ticket.is_fence()).map(|ticket| ticket.ends);
         !self.doomed
             && self.dead.is_none()
             && waiting.next() == Some(Ends::Nothing)

@@ -1,23 +1,22 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: block, cancel, config, coro, deadline, error, fence, keeper, net, number, promise, protocol, statement, ticket, types.
+//! Uses: block, cancel, clean_up, config, deadline, error, fence, keeper, net, number, promise, protocol, statement, ticket, types.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
 use super::block::Block;
-use super::cancel::{self, GRACE, PATIENCE};
+use super::cancel;
+use super::clean_up::CleanUp;
 use super::fence::Fence;
 use super::number::{self, Home};
 use super::plan::Knowledge;
 use super::statement::Statements;
-use super::ticket::{Asker, Drain, Ends, Over, Ticket};
+use super::ticket::{Asker, Ends, Over, Ticket};
 use crate::config::Config;
-use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, QueryContext, Result};
 use crate::keeper::{self, Sweep};
@@ -25,7 +24,7 @@ use crate::net::{Address, Socket};
 use crate::promise::{Claim, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
-use crate::protocol::encode::{self, Encoder};
+use crate::protocol::encode;
 use crate::protocol::session::{End, Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
@@ -54,9 +53,6 @@ pub(crate) struct Link {
 /// How many bytes wait for what comes next at most.
 const MOST_QUIET: usize = 64 * 1024;
 
-/// How long the reply of an errand may take to come after its caller has given up.
-const DRAIN: Duration = Duration::from_secs(2);
-
 /// Whoever lends a connection wants to know when it dies, and why.
 pub(crate) type Observer = Box<dyn Fn(&Error) + Send + Sync>;
 
@@ -69,27 +65,18 @@ pub(super) struct State {
     /// Bytes that the driver has taken to send.
     taken: u64,
     /// Say goodbye when nothing is outstanding; at the deadline go without.
-    ending: Option<Deadline>,
+    pub(super) ending: Option<Deadline>,
     /// Bring the session back to idle until then.
     pub(super) clean_up: Option<CleanUp>,
+    /// A round trip that begins from now on must be complete before it is lent: the clean-up makes it.
+    pub(super) owes_round_trip: bool,
     /// The driver waits for the kernel to take bytes, until then.
-    write_deadline: Deadline,
+    pub(super) write_deadline: Deadline,
     /// The transaction block under way.
     block: Option<Block>,
     /// The server broke the protocol or said farewell: it will be dead in a moment.
     pub(super) doomed: bool,
     pub(super) dead: Option<Error>,
-}
-
-pub(super) struct CleanUp {
-    deadline: Deadline,
-    /// From when on the server is told to stop what nobody waits for, and whether it was.
-    stop: Deadline,
-    pub(super) stopped: bool,
-    /// Bytes that came since.
-    pub(super) drained: usize,
-    rolled_back: bool,
-    done: Box<dyn FnOnce() + Send>,
 }
 
 impl Link {
@@ -116,6 +103,7 @@ impl Link {
                 taken: 0,
                 ending: None,
                 clean_up: None,
+                owes_round_trip: false,
                 write_deadline: Deadline::NEVER,
                 block: None,
                 doomed: false,
@@ -300,15 +288,8 @@ impl Link {
         self.ask(deadline, |state| state.ending = Some(deadline));
     }
 
-    /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. Then `done` is called;
-    /// if it takes beyond the deadline the connection dies instead. Does not wait.
-    pub(crate) fn clean_up(&self, deadline: Deadline, done: impl FnOnce() + Send + 'static) {
-        let (stop, done) = (Deadline::after(PATIENCE), Box::new(done));
-        let clean_up = CleanUp { deadline, stop, stopped: false, drained: 0, rolled_back: false, done };
-        self.ask(deadline.min(stop), |state| state.clean_up = Some(clean_up));
-    }
-
-    fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
+    /// Asks something of the driver. Does not wait.
+    pub(super) fn ask(&self, deadline: Deadline, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);
         state.signalled = true;
@@ -466,118 +447,15 @@ impl State {
     pub(super) fn fitness(&self) -> Fitness {
         if self.doomed || self.dead.is_some() || self.ending.is_some() {
             Fitness::Broken
-        } else if self.session.is_quiet() && self.session.status() == Status::Idle && !self.fence.is_up() {
+        } else if self.session.is_quiet()
+            && self.session.status() == Status::Idle
+            && !self.owes_round_trip
+            && !self.fence.is_up()
+        {
             Fitness::Clean
         } else {
             Fitness::Dirty
         }
-    }
-
-    /// Takes the next step of a clean-up: finish what is outstanding, close the sequence, then the transaction.
-    /// Returns what to call after the last.
-    fn advance_clean_up(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
-        let clean_up = self.clean_up.as_mut()?;
-        if self.session.is_waiting() || self.fence.is_up() {
-            return None;
-        }
-        let ticket = Ticket::nobodys();
-        if self.session.is_unsynced() {
-            let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
-        } else if self.session.status() == Status::Idle {
-            return self.clean_up.take().map(|clean_up| clean_up.done);
-        } else if !std::mem::replace(&mut clean_up.rolled_back, true) {
-            let mut rollback = BytesMut::new();
-            // A constant text: it cannot fail.
-            let _ = Encoder::new(&mut rollback, usize::MAX).query("ROLLBACK");
-            let _ = self.session.submit(&rollback, encode::SIMPLE, ticket.that_ends(Ends::Rollback));
-        }
-        None
-    }
-}
-
-impl Sweep for Link {
-    fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
-        let mut woken = Vec::new();
-        let mut next = Deadline::NEVER;
-        let mut drained = Deadline::NEVER;
-        let mut stop = false;
-        let overdue = {
-            let mut state = self.state.lock();
-            if state.dead.is_some() {
-                return Deadline::NEVER;
-            }
-            let may_stop = self.can_cancel() && state.may_stop(false);
-            let State { session, fence, .. } = &mut *state;
-            for ticket in session.waiting_mut() {
-                if ticket.is_wanted() && ticket.deadline.passed(now) {
-                    if may_stop && !std::mem::replace(&mut ticket.stopped, true) {
-                        // The server is told to stop it, and may say in time what became of it.
-                        ticket.deadline = Deadline::at(Some(now + GRACE));
-                        stop = true;
-                    } else {
-                        woken.extend(ticket.expire());
-                    }
-                }
-                if ticket.is_wanted() {
-                    next = next.min(ticket.deadline);
-                } else if let Asker::Errand(_) = ticket.asker {
-                    // Its caller has given up, and nobody holds a lease whose return would begin a clean-up.
-                    let drain = ticket.drain.get_or_insert_with(|| Drain {
-                        stop: Deadline::at(Some(now + PATIENCE)),
-                        end: Deadline::at(Some(now + DRAIN)),
-                    });
-                    drained = drained.min(drain.end);
-                    if ticket.stopped || !may_stop {
-                    } else if drain.stop.passed(now) {
-                        ticket.stopped = true;
-                        stop = true;
-                    } else {
-                        next = next.min(drain.stop);
-                    }
-                }
-            }
-            for ticket in fence.tickets_mut().filter(|ticket| ticket.is_wanted()) {
-                if ticket.deadline.passed(now) {
-                    woken.extend(ticket.expire());
-                } else {
-                    next = next.min(ticket.deadline);
-                }
-            }
-            stop = stop && !fence.is_cancelling();
-            if stop {
-                fence.begin();
-            }
-            if let Some(clean_up) = state.clean_up.as_ref().filter(|clean_up| !clean_up.stopped) {
-                if !clean_up.stop.passed(now) {
-                    next = next.min(clean_up.stop);
-                } else if self.can_cancel() {
-                    stop |= state.stop_for_clean_up();
-                }
-            }
-            let limits = [
-                (drained, "its reply was given up and took too long to come"),
-                (state.write_deadline, "the server took no bytes for too long"),
-                (
-                    state.clean_up.as_ref().map_or(Deadline::NEVER, |c| c.deadline),
-                    "its clean-up took too long",
-                ),
-                (
-                    state.ending.unwrap_or(Deadline::NEVER),
-                    "its work was not done when the close deadline passed",
-                ),
-            ];
-            next = limits.iter().fold(next, |next, (deadline, _)| next.min(*deadline));
-            limits.iter().find(|(deadline, _)| deadline.passed(now)).map(|(_, reason)| *reason)
-        };
-        woken.iter().for_each(Waiter::wake);
-        if stop {
-            self.launch(None);
-        }
-        if let Some(reason) = overdue {
-            self.kill(Error::closed(format!("the connection was closed: {reason}"), Outcome::Unknown));
-            return Deadline::NEVER;
-        }
-        next
     }
 }
 

@@ -3,6 +3,7 @@
 mod answer;
 mod block;
 mod cancel;
+mod clean_up;
 mod cursor;
 mod describe;
 mod driver;
@@ -12,8 +13,10 @@ mod introduce;
 mod link;
 mod number;
 mod open;
+mod ping;
 mod plan;
 mod statement;
+mod sweep;
 mod ticket;
 mod transaction;
 mod types;

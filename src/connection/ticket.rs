@@ -99,6 +99,11 @@ impl Ticket {
         Ticket::of(Asker::Nobody, Deadline::NEVER)
     }
 
+    /// Whether it belongs to a round trip of the fence.
+    pub(super) fn is_fence(&self) -> bool {
+        matches!(self.asker, Asker::Fence)
+    }
+
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
             Asker::Nobody | Asker::Fence => false,
