@@ -253,10 +253,13 @@ pub(super) fn stopped(reply: &Reply, block: Option<&Block>) -> Option<Error> {
         End::Skipped => block?.failure()?.duplicate(),
         End::Complete | End::Copy => return None,
     };
-    if cause.sqlstate() != Some("57014") {
-        return None;
-    }
+    (cause.sqlstate() == Some("57014"))
+        .then(|| late(block, "the server stopped it", Outcome::RolledBack).caused_by(cause))
+}
+
+/// The error of a statement whose deadline has passed. How long the limit was is known to whoever made a deadline of it.
+pub(super) fn late(block: Option<&Block>, detail: &str, outcome: Outcome) -> Error {
     let passed = block.and_then(|block| block.passed(Instant::now()));
     let phase = if passed.is_some() { Phase::Transaction } else { Phase::Query };
-    Some(Error::timeout(phase, passed, "the server stopped it", Outcome::RolledBack).caused_by(cause))
+    Error::timeout(phase, passed, detail, outcome)
 }

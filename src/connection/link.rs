@@ -344,7 +344,7 @@ impl Link {
             if state.dead.is_some() {
                 return;
             }
-            let State { session, fence, .. } = &mut *state;
+            let State { session, fence, block, .. } = &mut *state;
             let held = fence.abandon().map(|ticket| (ticket, false));
             for (ticket, left) in session.abandon(sent).chain(held) {
                 let outcome = if left { Outcome::Unknown } else { Outcome::NotSent };
@@ -353,8 +353,13 @@ impl Link {
                 } else {
                     "the connection was lost before the statement was sent"
                 };
-                let lost = Error::closed(message, outcome).caused_by(error.duplicate());
-                over.add(ticket.asker, Err(lost));
+                let lost = if ticket.stopped {
+                    let message = "the server was told to stop it, and then the connection was lost; the statement may have taken effect";
+                    cancel::late(block.as_ref(), message, outcome)
+                } else {
+                    Error::closed(message, outcome)
+                };
+                over.add(ticket.asker, Err(lost.caused_by(error.duplicate())));
             }
             state.dead = Some(error.duplicate());
         }
@@ -396,7 +401,7 @@ impl Link {
             let result = session.feed(input, &mut Filing { over, notices: &mut notices, block, fence });
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             state.doomed = result.is_err();
-            if state.fence.is_up() {
+            if state.fence.is_up() || state.fence.is_holding() {
                 state.pass(over);
             }
             if state.clean_up.is_some() {

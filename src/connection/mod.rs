@@ -1,4 +1,4 @@
-//! One session: what its owner may ask of it. Uses: answer, block, config, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, block, cancel, config, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
 
 mod answer;
 mod block;
@@ -25,7 +25,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -47,7 +47,7 @@ pub use cancel::CancelHandle;
 
 use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Phase, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::promise::{Claim, Waited};
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode::{self, Encoder};
@@ -250,11 +250,9 @@ impl Connection {
             Waited::Overdue => {
                 let detail =
                     "the statement was sent and may still take effect; its reply will be thrown away";
-                if let Some(limit) = self.link.with_block(|block, _| block.passed(Instant::now())).flatten() {
-                    return Err(Error::timeout(Phase::Transaction, Some(limit), detail, Outcome::Unknown));
-                }
-                // How long the limit was is known to whoever made a deadline of it.
-                Err(Error::timeout(Phase::Query, None, detail, Outcome::Unknown))
+                let late =
+                    self.link.with_block(|block, _| cancel::late(Some(block), detail, Outcome::Unknown));
+                Err(late.unwrap_or_else(|| cancel::late(None, detail, Outcome::Unknown)))
             }
         }
     }
