@@ -2,6 +2,7 @@
 
 mod defaults;
 mod parameters;
+mod session_attributes;
 mod target;
 
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+pub use session_attributes::TargetSessionAttrs;
 pub(crate) use target::{Host, Target};
 
 /// How to reach and enter a server: host, user, password, database, time limits.
@@ -50,6 +52,7 @@ pub struct Config {
     application_name: Option<String>,
     options: Option<String>,
     sslmode: SslMode,
+    target_session_attrs: TargetSessionAttrs,
     connect_timeout: Option<Duration>,
     keepalives: bool,
     keepalives_idle: Option<Duration>,
@@ -108,6 +111,7 @@ impl Config {
             application_name: None,
             options: None,
             sslmode: SslMode::default(),
+            target_session_attrs: TargetSessionAttrs::default(),
             connect_timeout: Some(Duration::from_secs(5)),
             keepalives: true,
             keepalives_idle: Some(Duration::from_secs(60)),
@@ -174,6 +178,14 @@ impl Config {
     /// Whether to encrypt the connection. Default: [`SslMode::Prefer`].
     pub fn sslmode(mut self, mode: SslMode) -> Config {
         self.sslmode = mode;
+        self
+    }
+
+    /// What a server must be like for a session to be kept. Default: [`TargetSessionAttrs::Any`].
+    ///
+    /// PostgreSQL 14 and later tell it at once; an older one, or a pooler that does not, is asked, in one more round trip.
+    pub fn target_session_attrs(mut self, wanted: TargetSessionAttrs) -> Config {
+        self.target_session_attrs = wanted;
         self
     }
 
@@ -282,6 +294,10 @@ impl Config {
 
     pub(crate) fn get_dbname(&self) -> &str {
         self.dbname.as_deref().unwrap_or(&self.user)
+    }
+
+    pub(crate) fn get_target_session_attrs(&self) -> TargetSessionAttrs {
+        self.target_session_attrs
     }
 
     pub(crate) fn get_connect_timeout(&self) -> Option<Duration> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, DEFAULT_PORT, PORT_RANGE, SslMode, defaults, not_empty};
+use super::{Config, DEFAULT_PORT, PORT_RANGE, SslMode, TargetSessionAttrs, defaults, not_empty};
 use crate::conninfo::{self, Parameter, Place};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -118,8 +118,12 @@ impl Config {
                     return Err(parameter.wrong("must be UTF8, which is all that maypole speaks"));
                 }
             }
+            "target_session_attrs" => {
+                let words = "must be any, read-write, read-only, primary, standby or prefer-standby";
+                self.target_session_attrs =
+                    TargetSessionAttrs::named(value).ok_or_else(|| parameter.wrong(words))?;
+            }
             // Words that are accepted where they say what maypole does anyway.
-            "target_session_attrs" => parameter.only(&["any"], "comes later")?,
             "load_balance_hosts" => parameter.only(&["disable"], "comes later")?,
             "channel_binding" => parameter.only(&["disable", "prefer"], NO_TLS)?,
             "gssencmode" => parameter.only(&["disable", "prefer"], "is not supported by maypole")?,

@@ -93,6 +93,18 @@ fn what_the_startup_message_tells_is_not_empty() {
 }
 
 #[test]
+fn target_session_attrs_has_the_words_of_libpq() {
+    assert_eq!(config("").get_target_session_attrs(), TargetSessionAttrs::Any);
+    for word in ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"] {
+        let config = config(&format!("target_session_attrs={word}"));
+        assert_eq!(config.get_target_session_attrs().to_string(), word);
+    }
+    let from_environment = parsed("", &[("PGTARGETSESSIONATTRS", "primary")]).unwrap();
+    let built = config("").target_session_attrs(TargetSessionAttrs::Primary);
+    assert_eq!(from_environment, built);
+}
+
+#[test]
 fn hosts_are_tried_in_order_each_with_its_port() {
     assert_eq!(places(&config("postgres://db1:5433,db2,[::1]:1/")), ["db1:5433", "db2:5432", "[::1]:1"]);
     assert_eq!(places(&config("host=db1,db2 port=7")), ["db1:7", "db2:7"]);
@@ -215,8 +227,9 @@ fn what_maypole_does_not_do_is_refused_by_name() {
         assert!(message.contains(&format!("{key} (byte")) && message.contains("not supported by maypole"));
     }
     config("target_session_attrs=any load_balance_hosts=disable channel_binding=prefer gssencmode=disable");
-    let message = refused("target_session_attrs=read-write");
-    assert!(message.contains("target_session_attrs (byte 21): this version takes only any"), "{message}");
+    let message = refused("target_session_attrs=writable");
+    let right = "target_session_attrs (byte 21): must be any, read-write, read-only, primary, standby or prefer-standby";
+    assert!(message.contains(right), "{message}");
     assert!(refused("channel_binding=require").contains("no TLS yet"));
     config("client_encoding=UTF8 user=a");
     config("client_encoding=utf-8");

@@ -95,6 +95,7 @@ pub(crate) struct Block {
     /// How many savepoints it is inside of.
     level: u32,
     begun: bool,
+    read_only: bool,
     deadline: Deadline,
     limit: Option<Duration>,
     numbered: bool,
@@ -115,11 +116,13 @@ impl Block {
         static BLOCKS: AtomicU64 = AtomicU64::new(0);
         let Terms { begin, name, attempt, of, deadline, limit, numbered } = terms;
         let id = BLOCKS.fetch_add(1, Ordering::Relaxed);
+        let read_only = begin.contains(" READ ONLY");
         Block {
             within: Within { id, name, attempt, of },
             waiting: SmallVec::from_iter([Command::Begin(begin)]),
             level: 0,
             begun: false,
+            read_only,
             deadline,
             limit,
             numbered,
@@ -140,6 +143,11 @@ impl Block {
     /// How many savepoints it is inside of.
     pub(crate) fn level(&self) -> u32 {
         self.level
+    }
+
+    /// Whether it is read-only by its own wish.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Whether anything was sent.

@@ -79,7 +79,7 @@ impl Link {
         sending: impl FnOnce(Known),
         ticket: Ticket,
     ) -> Result<()> {
-        let mut introduction = match self.with_statements(|statements| statements.greet(plan)) {
+        let mut introduction = match self.with_statements_for(plan, |statements| statements.greet(plan)) {
             Ok(None) => {
                 sending(Known::AsPlanned);
                 return self.post_in_block(request, Exchange::new(steps), may_write, ticket);
@@ -176,7 +176,7 @@ impl Link {
 
     /// Whether this session has parsed it, and what it was told, where that is not what the plan says.
     pub(super) fn met(&self, plan: &Plan) -> Option<Option<Arc<Statement>>> {
-        self.with_statements(|statements| statements.met(plan.number))
+        self.with_statements_for(plan, |statements| statements.met(plan.number))
     }
 
     /// What this session knows of a plan is not so, or may not be.

@@ -1,19 +1,22 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: block, cancel, clean_up, config, deadline, error, fence, keeper, net, number, promise, protocol, statement, ticket, types.
+//! Uses: activity, block, cancel, clean_up, config, deadline, error, fence, keeper, net, news, number, promise, protocol, standing, statement, ticket, types.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use may::io::WaitIoWaker;
 use parking_lot::Mutex;
 
+use super::activity::Asked;
 use super::block::Block;
 use super::cancel;
 use super::clean_up::CleanUp;
 use super::fence::Fence;
+use super::news::{News, Observer};
 use super::number::{self, Home};
 use super::plan::Knowledge;
+use super::standing::{READ_ONLY, Standing};
 use super::statement::Statements;
 use super::ticket::{Asker, Ends, Over, Ticket};
 use crate::config::Config;
@@ -41,8 +44,9 @@ pub(crate) struct Link {
     /// The longest message either way, in bytes.
     limit: usize,
     pub(super) state: Mutex<State>,
-    /// Told of its death. Called without locks; must not wait.
-    observer: OnceLock<Observer>,
+    pub(super) observer: OnceLock<Observer>,
+    /// Who sent the last request.
+    pub(super) user: AtomicUsize,
     portals: AtomicU64,
     /// Where the numbers of its transactions are at home, once that was asked.
     home: OnceLock<Home>,
@@ -52,9 +56,6 @@ pub(crate) struct Link {
 
 /// How many bytes wait for what comes next at most.
 const MOST_QUIET: usize = 64 * 1024;
-
-/// Whoever lends a connection wants to know when it dies, and why.
-pub(crate) type Observer = Box<dyn Fn(&Error) + Send + Sync>;
 
 pub(super) struct State {
     pub(super) session: Session<Ticket>,
@@ -77,6 +78,8 @@ pub(super) struct State {
     /// The server broke the protocol or said farewell: it will be dead in a moment.
     pub(super) doomed: bool,
     pub(super) dead: Option<Error>,
+    pub(super) standing: Standing,
+    pub(super) asked: Asked,
 }
 
 impl Link {
@@ -91,7 +94,6 @@ impl Link {
         let link = Arc::new(Link {
             waker: socket.waker(),
             socket,
-            entered,
             address,
             knowledge,
             limit,
@@ -108,23 +110,19 @@ impl Link {
                 block: None,
                 doomed: false,
                 dead: None,
+                standing: Standing::new(config.get_target_session_attrs(), &entered),
+                asked: Asked::default(),
             }),
             observer: OnceLock::new(),
+            user: AtomicUsize::new(0),
             portals: AtomicU64::new(0),
             home: OnceLock::new(),
             in_block: AtomicBool::new(false),
+            entered,
             config,
         });
         keeper::watch(Arc::downgrade(&(link.clone() as Arc<dyn Sweep>)));
         link
-    }
-
-    /// Who is told of its death from now on. Tells at once if it has died already.
-    pub(crate) fn observe(&self, observer: Observer) {
-        let observer = self.observer.get_or_init(|| observer);
-        if let Some(error) = self.death() {
-            observer(&error);
-        }
     }
 
     /// A name that no portal of this session has had.
@@ -247,6 +245,7 @@ impl Link {
     }
 
     fn queue(&self, bytes: &[u8], exchange: Exchange, mut ticket: Ticket, now: bool) -> Result<()> {
+        self.note_user(&ticket.asker);
         let mut state = self.state.lock();
         if let Some(block) = &state.block {
             ticket.deadline = ticket.deadline.min(block.deadline());
@@ -366,7 +365,7 @@ impl Link {
         self.socket.shut_down();
         over.tell();
         if let Some(observer) = self.observer.get() {
-            observer(&error);
+            observer(News::Died(&error));
         }
     }
 
@@ -394,11 +393,12 @@ impl Link {
     pub(super) fn feed(self: &Arc<Self>, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
         let mut stop = false;
-        let result = {
+        let (result, demoted) = {
             let mut state = self.state.lock();
-            let State { session, block, fence, .. } = &mut *state;
+            let State { session, block, fence, standing, .. } = &mut *state;
             let before = input.len();
-            let result = session.feed(input, &mut Filing { over, notices: &mut notices, block, fence });
+            let mut filing = Filing { over, notices: &mut notices, block, fence, standing };
+            let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             state.doomed = result.is_err();
             if state.fence.is_up() || state.fence.is_holding() {
@@ -407,12 +407,15 @@ impl Link {
             if state.clean_up.is_some() {
                 stop = self.can_cancel() && state.drained(before - input.len());
             }
-            result
+            (result, self.observer.get().is_some() && state.standing.take_news())
         };
         if stop {
             self.launch(None);
         }
         notices.log();
+        if demoted {
+            self.tell_demoted();
+        }
         result.map_err(|fatal| match fatal {
             Fatal::Violation(violation) => Error::protocol(violation.to_string()),
             Fatal::Farewell(body) => Error::closed("the server ended the session", Outcome::NotSent)
@@ -470,6 +473,7 @@ struct Filing<'f> {
     notices: &'f mut Notices,
     block: &'f mut Option<Block>,
     fence: &'f mut Fence,
+    standing: &'f mut Standing,
 }
 
 impl Sink<Ticket> for Filing<'_> {
@@ -492,6 +496,9 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn failed(&mut self, ticket: &Ticket, body: &[u8]) {
+        if decode::has_code(body, READ_ONLY) {
+            self.standing.refused();
+        }
         // Whoever waits for it names it, when it is looked at. By then others may have failed because of it.
         if let Some(block) = self.block
             && block.failure().is_none()
@@ -509,7 +516,19 @@ impl Sink<Ticket> for Filing<'_> {
         // Listening has an interface of its own; on a pooled connection there is nobody to tell.
     }
 
-    fn parameter(&mut self, _: &[u8]) {}
+    fn parameter(&mut self, body: &[u8]) {
+        if let Some((name, value)) = decode::parameter_status(body) {
+            self.standing.parameter(name, value);
+        }
+    }
+
+    fn completed(&mut self, tag: &[u8]) {
+        self.standing.completed(tag, self.block.as_ref().map(Block::is_read_only));
+    }
+
+    fn ready(&mut self, status: Status) {
+        self.standing.ready(status);
+    }
 }
 
 /// Notices, logged once no lock is held: the logger is user code.

@@ -1,6 +1,8 @@
 //! One session: what its owner may ask of it. Uses: answer, block, cancel, config, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
 
+mod activity;
 mod answer;
+mod attributes;
 mod block;
 mod cancel;
 mod clean_up;
@@ -11,10 +13,12 @@ mod execute;
 mod fence;
 mod introduce;
 mod link;
+mod news;
 mod number;
 mod open;
 mod ping;
 mod plan;
+mod standing;
 mod statement;
 mod sweep;
 mod ticket;
@@ -36,6 +40,7 @@ pub(crate) use describe::{Described, Planned};
 pub(crate) use execute::{Fit, Request};
 pub(crate) use introduce::{Introduced, Known};
 pub(crate) use link::{Fitness, Link};
+pub(crate) use news::{News, is_shutdown};
 pub(crate) use number::{ASK_FATE, Number};
 pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
@@ -180,6 +185,7 @@ impl Connection {
     /// The whole reply to statements by the simple protocol, an error included.
     fn simple_reply(&self, text: &str, deadline: Deadline) -> Result<Reply> {
         self.refuse_while_streaming()?;
+        self.link.note_script(text);
         let deadline = Deadline::after(self.timeout).min(deadline);
         let reply = self.ask_ending(Ends::of(text), encode::SIMPLE, deadline, |encoder| encoder.query(text));
         reply.map_err(|error| error.limited_to(self.timeout))

@@ -1,5 +1,5 @@
-//! Opening a connection: every address in turn, start-up, authentication; then its coroutine drives it.
-//! Uses: config, coro, deadline, driver, error, keeper, link, net, off_thread, plan, protocol.
+//! Opening a connection: every address in turn, start-up, authentication, whether it is one that was asked for; then its
+//! coroutine drives it. Uses: attributes, config, coro, deadline, driver, error, keeper, link, net, off_thread, plan, protocol.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
+use super::attributes::{self, Verdict};
 use super::driver;
 use super::link::Link;
 use super::plan::Knowledge;
-use crate::config::{Config, Host, Target};
+use crate::config::{Config, Host, Target, TargetSessionAttrs};
 use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Cause, Error, Outcome, Phase, Result};
@@ -18,6 +19,8 @@ use crate::keeper;
 use crate::net::{self, Address, Endpoint, Keepalive, Socket, TURN, TcpOptions};
 use crate::off_thread::off_thread;
 use crate::protocol::authenticate::{self, Authenticate, Credentials, Entered, Next};
+use crate::protocol::decode;
+use crate::protocol::encode::{Encoder, TERMINATE_BYTES};
 use crate::protocol::frame::{self, HEADER, LIMIT_BEFORE_AUTHENTICATION};
 
 /// The driver's stack in bytes: start-up with SCRAM and the user's logger run on it.
@@ -51,18 +54,46 @@ fn enter(config: Arc<Config>, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, B
     let targets = config.targets()?;
     let count = targets.len();
     let mut last = Error::config("the configuration names no host");
+    // Where a standby is preferred, another is kept until it is known that there is none: libpq would enter it twice.
+    let mut second_choice = None;
     for (at, target) in targets.iter().enumerate() {
         let share = deadline.share(Instant::now(), count - at);
         let endpoint = endpoint(target);
         let found = net::addresses(&endpoint).map_err(|error| unreached(&endpoint, error));
-        match found.and_then(|addresses| enter_any(&endpoint, &addresses, &config, share)) {
-            Ok((address, socket, entered, input)) => {
-                return Ok((Link::new(address, socket, entered, knowledge, config.clone()), input));
+        match found.and_then(|addresses| enter_any(&endpoint, &addresses, &config, share, &mut second_choice))
+        {
+            Ok(opened) => {
+                if let Some(other) = second_choice {
+                    other.dismiss();
+                }
+                return Ok(opened.link(knowledge, &config));
             }
             Err(error) => last = error,
         }
     }
-    Err(last)
+    second_choice.map(|opened| opened.link(knowledge, &config)).ok_or(last)
+}
+
+/// A session whose start-up is over.
+struct Opened {
+    address: Address,
+    socket: Socket,
+    entered: Entered,
+    /// What came behind the start-up.
+    input: BytesMut,
+}
+
+impl Opened {
+    fn link(self, knowledge: Arc<Knowledge>, config: &Arc<Config>) -> (Arc<Link>, BytesMut) {
+        (Link::new(self.address, self.socket, self.entered, knowledge, config.clone()), self.input)
+    }
+
+    /// It is not needed.
+    fn dismiss(self) {
+        // Best effort: the session ends either way.
+        let _ = self.socket.write(TERMINATE_BYTES);
+        keeper::bury(self.socket);
+    }
 }
 
 fn endpoint(target: &Target) -> Endpoint {
@@ -92,12 +123,24 @@ fn enter_any(
     addresses: &[Address],
     config: &Config,
     deadline: Deadline,
-) -> Result<(Address, Socket, Entered, BytesMut)> {
+    second_choice: &mut Option<Opened>,
+) -> Result<Opened> {
     let mut last = Error::connect(format!("{endpoint} has no address"));
     for (at, address) in addresses.iter().enumerate() {
         let share = deadline.share(Instant::now(), addresses.len() - at);
         match enter_at(endpoint, address, config, share) {
-            Ok((socket, entered, input)) => return Ok((address.clone(), socket, entered, input)),
+            Ok((opened, None)) => return Ok(opened),
+            Ok((opened, Some(why))) => {
+                let wanted = config.get_target_session_attrs();
+                last = Error::connect(format!(
+                    "{endpoint} is not what target_session_attrs={wanted} asks for: {why}"
+                ));
+                if wanted == TargetSessionAttrs::PreferStandby && second_choice.is_none() {
+                    *second_choice = Some(opened);
+                } else {
+                    opened.dismiss();
+                }
+            }
             Err(error) => last = error,
         }
     }
@@ -108,12 +151,13 @@ fn unreached(endpoint: &Endpoint, error: impl Into<Cause>) -> Error {
     Error::connect(format!("no connection to {endpoint}")).caused_by(error)
 }
 
+/// A session, and why it is not one that was asked for.
 fn enter_at(
     endpoint: &Endpoint,
     address: &Address,
     config: &Config,
     deadline: Deadline,
-) -> Result<(Socket, Entered, BytesMut)> {
+) -> Result<(Opened, Option<&'static str>)> {
     let socket = net::connect(address, &tcp_options(config), deadline).map_err(|error| {
         if error.kind() == io::ErrorKind::TimedOut && deadline.passed(Instant::now()) {
             return overdue(config, endpoint, "no answer");
@@ -123,9 +167,12 @@ fn enter_at(
     let waker = socket.waker();
     let _alarm = keeper::alarm(deadline, move || waker.wakeup());
     let mut wire = Wire { socket, input: BytesMut::new(), deadline, turn: Instant::now() };
-    let result = start_up(&mut wire, endpoint, config);
+    let result = start_up(&mut wire, endpoint, config)
+        .and_then(|mut entered| Ok((judge(&mut wire, &mut entered, endpoint, config)?, entered)));
     match result {
-        Ok(entered) => Ok((wire.socket, entered, wire.input)),
+        Ok((unfit, entered)) => {
+            Ok((Opened { address: address.clone(), socket: wire.socket, entered, input: wire.input }, unfit))
+        }
         Err(error) => {
             keeper::bury(wire.socket);
             Err(error)
@@ -139,13 +186,7 @@ fn start_up(wire: &mut Wire, endpoint: &Endpoint, config: &Config) -> Result<Ent
         password: config.get_password(),
         private: matches!(endpoint, Endpoint::Unix(_)),
     };
-    let failed = |error: Failure| match error {
-        Failure::Io(error) => {
-            Error::connect(format!("the connection to {endpoint} was lost")).caused_by(error)
-        }
-        Failure::Overdue => overdue(config, endpoint, "the server did not finish the start-up"),
-        Failure::Refused(error) => error,
-    };
+    let failed = |failure: Failure| failure.told(endpoint, config);
     let message = authenticate::startup_message(&config.startup_parameters())?;
     wire.send(message).map_err(failed)?;
     let mut authenticate = Authenticate::new();
@@ -178,6 +219,27 @@ fn start_up(wire: &mut Wire, endpoint: &Endpoint, config: &Config) -> Result<Ent
     }
 }
 
+/// Why a session is not one that was asked for, if it is not. A server that has not told is asked.
+fn judge(
+    wire: &mut Wire,
+    entered: &mut Entered,
+    endpoint: &Endpoint,
+    config: &Config,
+) -> Result<Option<&'static str>> {
+    let wanted = config.get_target_session_attrs();
+    let mut verdict = attributes::judge(wanted, entered);
+    if let Verdict::Ask(question) = verdict {
+        let limit = config.get_max_message_size();
+        let answer =
+            wire.ask(question.text(), entered, limit).map_err(|error| error.told(endpoint, config))?;
+        verdict = question.answered(wanted, &answer);
+    }
+    match verdict {
+        Verdict::Unfit(why) => Ok(Some(why)),
+        Verdict::Fits | Verdict::Ask(_) => Ok(None),
+    }
+}
+
 /// `15.18 (Debian …)`, `17beta1`; a server that does not say (a pooler may not) is taken as it is.
 fn check_version(version: &str) -> Result<()> {
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
@@ -200,6 +262,18 @@ enum Failure {
     Refused(Error),
 }
 
+impl Failure {
+    fn told(self, endpoint: &Endpoint, config: &Config) -> Error {
+        match self {
+            Failure::Io(error) => {
+                Error::connect(format!("the connection to {endpoint} was lost")).caused_by(error)
+            }
+            Failure::Overdue => overdue(config, endpoint, "the server did not finish the start-up"),
+            Failure::Refused(error) => error,
+        }
+    }
+}
+
 /// The socket during start-up: this coroutine alone, one message at a time.
 struct Wire {
     socket: Socket,
@@ -218,6 +292,39 @@ impl Wire {
             }
         }
         Ok(())
+    }
+
+    /// Asks a question of ours, which is answered with one value.
+    fn ask(&mut self, text: &str, entered: &mut Entered, limit: usize) -> Result<String, Failure> {
+        let mut message = BytesMut::new();
+        Encoder::new(&mut message, limit).query(text).map_err(Failure::Refused)?;
+        self.send(message)?;
+        let mut answer = None;
+        loop {
+            let (tag, body) = self.message(limit)?;
+            match tag {
+                b'D' => {
+                    answer = decode::text_row(&body).map_err(Failure::Refused)?.into_iter().next().flatten()
+                }
+                b'S' => entered.parameter(&body),
+                b'E' => {
+                    let error = Error::database(decode::error_fields(&body));
+                    let refused = Error::connect(format!("the server refused to answer {text}"));
+                    return Err(Failure::Refused(refused.caused_by(error)));
+                }
+                b'T' | b'C' | b'N' => {}
+                b'Z' => {
+                    let silent =
+                        || Failure::Refused(Error::protocol(format!("{text} was answered with nothing")));
+                    return answer.ok_or_else(silent);
+                }
+                _ => {
+                    let tag = char::from(tag).escape_default();
+                    let message = format!("message '{tag}' came in answer to {text}");
+                    return Err(Failure::Refused(Error::protocol(message)));
+                }
+            }
+        }
     }
 
     fn message(&mut self, limit: usize) -> Result<(u8, BytesMut), Failure> {
@@ -290,8 +397,7 @@ mod tests {
         let start = Instant::now();
         let entered = coro::spawn(move || {
             let endpoint = Endpoint::Tcp("name".to_owned(), 5432);
-            enter_any(&endpoint, &addresses, &config, Deadline::after(limit))
-                .map(|(_, socket, ..)| keeper::bury(socket))
+            enter_any(&endpoint, &addresses, &config, Deadline::after(limit), &mut None).map(Opened::dismiss)
         });
         entered.join().expect("no panic").expect("the third address");
         assert!(start.elapsed() >= limit / 3, "the deaf one had its share: {:?}", start.elapsed());

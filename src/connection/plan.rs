@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     /// What sessions call it; empty if they are to remember nothing.
     pub(crate) name: String,
     pub(super) sql: Arc<str>,
+    /// The name of the declared query that it belongs to.
+    pub(super) declared: Option<&'static str>,
     /// What the server is told of its parameters; 0 leaves it open.
     pub(super) types: Vec<Oid>,
     pub(crate) statement: Arc<Statement>,
@@ -53,12 +55,13 @@ impl Plan {
         let columns = Arc::new(Columns::new(Vec::new()));
         let statement = Arc::new(Statement::new(params, columns, false));
         let ends = Ends::of(&sql);
-        Plan { number, name, sql, types, statement, session: None, alone: true, ends }
+        Plan { number, name, sql, declared: None, types, statement, session: None, alone: true, ends }
     }
 
     /// The same for a session that is to tell what it makes of the types: nothing is written for them yet.
     pub(super) fn open(&self, source: Source<'_>) -> Plan {
-        Plan::provisional(self.number, self.name.clone(), self.sql.clone(), source.types())
+        let open = Plan::provisional(self.number, self.name.clone(), self.sql.clone(), source.types());
+        Plan { declared: self.declared, ..open }
     }
 
     /// Whether sessions are told a type that other schemas may have another of.
@@ -159,7 +162,8 @@ impl Plans {
             inner.made
         };
         let name = if self.unnamed { String::new() } else { name(number) };
-        Plan::provisional(number, name, source.text().into(), source.types())
+        let plan = Plan::provisional(number, name, source.text().into(), source.types());
+        Plan { declared: source.declared().map(|declared| declared.name), ..plan }
     }
 
     /// Remembers what the server told about a provisional plan. If another session has been faster, both are right, and
@@ -176,6 +180,7 @@ impl Plans {
             number: asked.number,
             name: asked.name.clone(),
             sql: asked.sql.clone(),
+            declared: asked.declared,
             types: types.collect(),
             statement,
             alone: session.is_some() || maypole_sql::copies(source.text()),

@@ -32,13 +32,14 @@ impl Connection {
             sent = Cow::Owned(format!("{before}{text}{behind}"));
         }
         self.refuse_while_streaming().map_err(|error| (error, 0))?;
-        let reply =
-            self.ask_ending(Ends::of(text), encode::SIMPLE, Deadline::after(self.timeout), |encoder| {
-                encoder.query(&sent)?;
-                // Not before it is known that it can be sent: the commands would be lost with it.
-                self.link.with_block(|block, _| block.accompanied());
-                Ok(())
-            });
+        self.link.note_script(text);
+        let deadline = Deadline::after(self.timeout);
+        let reply = self.ask_ending(Ends::of(text), encode::SIMPLE, deadline, |encoder| {
+            encoder.query(&sent)?;
+            // Not before it is known that it can be sent: the commands would be lost with it.
+            self.link.with_block(|block, _| block.accompanied());
+            Ok(())
+        });
         let ran = reply.map_err(|error| error.limited_to(self.timeout)).and_then(|reply| {
             check(&reply)?;
             if number {

@@ -1,16 +1,19 @@
-//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, keeper, pool, promise, protocol.
+//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, inner, keeper, lease, promise, protocol, waiting.
 //!
 //! Whoever frees a connection sends the request of the oldest errand at once, and when the reply is there the
 //! driver gives the connection to the next. The caller sleeps from the first to the last: without errands it would be woken
 //! twice, and the connection would idle while it wakes.
 
+use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::core::{Acquire, Claim, LeaseId, Ticket};
-use super::{Inner, Return, Waking};
+use super::core::{Acquire, Borrower, Claim, LeaseId, Lent, Refusal, Ticket};
+use super::inner::{Inner, Pooled, Waking};
+use super::lease::Return;
+use super::waiting::{joining, user};
 use crate::connection::{
     self, Answer, Fit, Introduced, Known, Link, Plan, Request, Stale, Statement, check, stale,
 };
@@ -132,7 +135,7 @@ impl Inner {
             Described::Otherwise(own) => own,
             Described::Here => {
                 // The connection that answered is somebody else's by now; the catalogue is the same for all.
-                let lease = Inner::acquire(this, this.options.acquire_timeout)
+                let lease = Inner::acquire(this, this.options.acquire_timeout, Location::caller())
                     .map_err(|error| error.with_outcome(error::Outcome::Done))?;
                 let described = lease.describe_answer(&reply, Deadline::after(query_limit));
                 described.map_err(|error| error.with_outcome(error::Outcome::Done))?
@@ -147,11 +150,16 @@ impl Inner {
     /// Something is kept for this errand in the queue, or it is refused.
     pub(super) fn dispatch(errand: &Arc<Errand>) {
         let Some(ticket) = errand.ticket.get() else { return };
-        let claim = errand.inner.core.lock().claim(*ticket, || Waking::Errand(errand.clone()));
+        let claim = {
+            let mut core = errand.inner.core.lock();
+            let claim = core.claim(*ticket, || Waking::Errand(errand.clone()));
+            errand.inner.gauges.moved(&*core);
+            claim
+        };
         match claim {
             Claim::Pending => {}
-            Claim::Lent(id, link) => errand.send(id, link),
-            Claim::Refused(why) => errand.fail(errand.inner.refused(why, errand.acquire_limit)),
+            Claim::Lent(lent) => errand.send(lent),
+            Claim::Refused(why) => errand.fail(errand.refused(why)),
         }
     }
 }
@@ -162,15 +170,17 @@ impl Errand {
         let uncovered = {
             let mut core = self.inner.core.lock();
             let limit = self.acquire_limit;
-            match core.acquire(|| (Deadline::after(limit), Waking::Errand(self.clone()))) {
-                Acquire::Lent(id, link) => {
+            let join = || joining(limit, Waking::Errand(self.clone()));
+            match core.acquire(Borrower::NOBODY, user, join) {
+                Acquire::Lent(lent) => {
+                    self.inner.gauges.moved(&*core);
                     drop(core);
-                    self.send(id, link);
+                    self.send(lent);
                     return Ok(());
                 }
                 Acquire::Refused(why) => {
                     drop(core);
-                    return Err(self.inner.refused(why, limit));
+                    return Err(self.refused(why));
                 }
                 Acquire::Queued { ticket, open } => {
                     // Set once, and under the lock: whoever dispatches it has taken the lock since.
@@ -186,8 +196,8 @@ impl Errand {
     }
 
     /// Sends the request on the connection that is now its own.
-    fn send(self: &Arc<Errand>, id: LeaseId, link: Arc<Link>) {
-        let _ = self.given.set((id, link));
+    fn send(self: &Arc<Errand>, lent: Lent<Pooled>) {
+        let _ = self.given.set((lent.lease, lent.connection.link));
         let Some((_, link)) = self.given.get() else { return };
         if !self.promise.is_wanted() {
             // Given up before its request was sent.
@@ -222,8 +232,13 @@ impl Errand {
 
     fn give_back(&self) {
         if let Some((id, link)) = self.given.get() {
-            Return { inner: self.inner.clone(), id: *id }.give_back(link);
+            Return::new(self.inner.clone(), *id).give_back(link);
         }
+    }
+
+    fn refused(&self, why: Refusal<Arc<Error>>) -> Error {
+        // Whose it is matters only for what else that one has borrowed: its caller is not asked for that.
+        self.inner.refused(why, self.acquire_limit, 0, Duration::ZERO)
     }
 
     fn fail(&self, error: Error) {

@@ -1,11 +1,12 @@
-//! How connections come into a pool. Uses: config, connection, core, coro, deadline, error, keeper, pool, random.
+//! How connections come into a pool, and how it hears of their end. Uses: config, connection, core, coro, deadline, error, inner, keeper, options, random.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::ConnectionId;
-use super::{GOODBYE, Hook, Inner};
-use crate::connection::{self, Connection, Fitness, Link};
+use super::inner::{GOODBYE, Inner, Pooled};
+use super::options::Hook;
+use crate::connection::{self, Connection, Fitness, Link, News};
 use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Outcome, Phase, Result};
@@ -14,6 +15,15 @@ use crate::random::fraction;
 
 /// An open that has not reported so long after its own limit is given up: a name server may hang.
 const OVERDUE: Duration = Duration::from_secs(1);
+
+/// Connections on their way. The keeper starts them: a lease that is dropped may ask for one, and must not do the
+/// work of starting a coroutine.
+#[derive(Default)]
+pub(super) struct Opens {
+    pub(super) wanted: Vec<ConnectionId>,
+    /// With the moment at which the pool stops counting on them.
+    under_way: Vec<(ConnectionId, Deadline)>,
+}
 
 impl Inner {
     /// For the keeper: starts a coroutine that opens a connection.
@@ -82,11 +92,21 @@ impl Inner {
 
     fn opened(this: &Arc<Inner>, id: ConnectionId, link: Arc<Link>) {
         this.opens.lock().under_way.retain(|(other, _)| *other != id);
-        Inner::tell(this, |core| core.opened(id, link.clone()));
+        let pooled = Pooled { id, link: link.clone() };
+        Inner::tell(this, |core| core.opened(id, pooled, fraction(), Instant::now()));
         let weak = Arc::downgrade(this);
-        link.observe(Box::new(move |_| {
-            if let Some(this) = weak.upgrade() {
-                Inner::tell(&this, |core| core.broke(id));
+        link.observe(Box::new(move |news| {
+            let Some(this) = weak.upgrade() else { return };
+            match news {
+                // The others need not be found out one by one.
+                News::Demoted => Inner::tell(&this, |core| core.distrust(id)),
+                News::Died(error) => {
+                    if connection::is_shutdown(error) {
+                        Inner::tell(&this, |core| core.distrust(id));
+                    }
+                    Inner::tell(&this, |core| core.broke(id));
+                    this.has_left(id);
+                }
             }
         }));
     }
@@ -121,6 +141,7 @@ impl Sweep for Inner {
         let (effects, next) = {
             let mut core = self.core.lock();
             let effects = core.tick(now);
+            self.gauges.publish(&*core);
             (effects, core.next_deadline())
         };
         Inner::carry_out(&self, effects);

@@ -46,6 +46,24 @@ pub(crate) struct Entered {
     /// What a cancel needs. A pooler may not tell it.
     pub(crate) key: Option<Secret>,
     pub(crate) server_version: String,
+    /// Whether transactions are read-only unless they say otherwise. PostgreSQL 14 and later tell.
+    pub(crate) default_transaction_read_only: Option<bool>,
+    /// Whether it is a standby. PostgreSQL 14 and later tell.
+    pub(crate) in_hot_standby: Option<bool>,
+}
+
+impl Entered {
+    /// Takes a ParameterStatus.
+    pub(crate) fn parameter(&mut self, body: &[u8]) {
+        match decode::parameter_status(body) {
+            Some(("server_version", version)) => self.server_version = version.to_owned(),
+            Some(("default_transaction_read_only", value)) => {
+                self.default_transaction_read_only = Some(value == "on");
+            }
+            Some(("in_hot_standby", value)) => self.in_hot_standby = Some(value == "on"),
+            _ => {}
+        }
+    }
 }
 
 /// A SCRAM exchange: boxed, because it travels to a thread and back.
@@ -103,9 +121,7 @@ impl Authenticate {
             (b'N', _) => Ok(Next::Read),
             (b'R', _) => self.authentication(body, who),
             (b'S', Stage::Entered) => {
-                if let Some(("server_version", version)) = decode::parameter_status(body) {
-                    self.entered.server_version = version.to_owned();
-                }
+                self.entered.parameter(body);
                 Ok(Next::Read)
             }
             (b'K', Stage::Entered) => {

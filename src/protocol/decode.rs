@@ -166,6 +166,11 @@ pub(crate) fn error_fields(body: &[u8]) -> DbError {
     error
 }
 
+/// Whether an ErrorResponse has this SQLSTATE.
+pub(crate) fn has_code(body: &[u8], code: &str) -> bool {
+    each_field(body).any(|(kind, value)| kind == b'C' && value == code.as_bytes())
+}
+
 /// Whether an ErrorResponse announces the end of the session (field V, not translated, since 9.6).
 pub(crate) fn is_fatal(body: &[u8]) -> bool {
     each_field(body).any(|(field, value)| field == b'V' && matches!(value, b"FATAL" | b"PANIC"))

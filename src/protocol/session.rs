@@ -167,6 +167,10 @@ pub(crate) trait Sink<T> {
     fn notification(&mut self, body: &[u8]);
     /// A setting of the session has this value now.
     fn parameter(&mut self, body: &[u8]);
+    /// A command is complete: its tag, with the zero behind it.
+    fn completed(&mut self, _tag: &[u8]) {}
+    /// The server is ready for the next query.
+    fn ready(&mut self, _status: Status) {}
 }
 
 /// A session past its start-up.
@@ -339,7 +343,13 @@ impl<T> Session<T> {
                     if let (ERROR_RESPONSE_TAG, Some(first)) = (tag, self.pending.front()) {
                         sink.failed(&first.token, &input[body.clone()]);
                     }
+                    if tag == COMMAND_COMPLETE_TAG {
+                        sink.completed(&input[body.clone()]);
+                    }
                     let done = self.advance(tag, &input[body])?;
+                    if tag == READY_FOR_QUERY_TAG {
+                        sink.ready(self.status);
+                    }
                     self.scanned += frame.length;
                     if done {
                         self.finish(input, sink);
