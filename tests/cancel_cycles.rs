@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use maypole::{CancelHandle, Connection, JoinHandle, Pool, spawn};
 
+use support::frame::{CANCEL_REQUEST, END};
 use support::pool::TestPool;
+use support::proxy::{Backend, Frontend, Proxy, every};
 use support::random::Random;
 use support::rest::rest;
 use support::server::server;
@@ -94,6 +96,37 @@ fn cycle(pool: &Pool, random: &mut Random, seen: &mut Seen) {
 fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
+}
+
+/// What a fence adds, where the network and not a new process of the server takes the time: a round trip of 10 ms.
+#[test]
+fn a_cancel_adds_less_than_two_round_trips_until_the_connection_is_lent_again() {
+    const ONE_WAY: Duration = Duration::from_millis(5);
+    let url = server().url();
+    let proxy = Proxy::start(&url);
+    let test =
+        TestPool::of_server(&url, &proxy.url(), LIMIT, |builder, config| builder.config(config).limit(1));
+    let mut seen = Seen::default();
+    let (pool, mut random) = (test.pool.clone(), Random::new());
+    for (direction, tag) in [(Frontend, b'S'), (Frontend, CANCEL_REQUEST), (Backend, b'Z'), (Backend, END)] {
+        let _at_work = proxy.on(direction, tag, every()).delay(ONE_WAY);
+    }
+    let mut seen = spawn(move || {
+        while seen.stopped < 40 {
+            cycle(&pool, &mut random, &mut seen);
+        }
+        seen
+    })
+    .join()
+    .expect("no panic");
+    let (hold, trip) = (median(&mut seen.holds), median(&mut seen.trips));
+    println!(
+        "median hold {hold:.1?}, {:.2} round trips of {trip:.1?}",
+        hold.as_secs_f64() / trip.as_secs_f64()
+    );
+    assert!(seen.stray.is_empty(), "{:#?}", seen.stray);
+    assert!(hold < trip * 2, "{hold:?}, with round trips of {trip:?}");
+    test.finish();
 }
 
 #[test]

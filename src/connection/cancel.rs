@@ -263,3 +263,55 @@ pub(super) fn late(block: Option<&Block>, detail: &str, outcome: Outcome) -> Err
     let phase = if passed.is_some() { Phase::Transaction } else { Phase::Query };
     Error::timeout(phase, passed, detail, outcome)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::connection::{Knowledge, open};
+
+    /// Requirement 23 of the pool: it does not wait for the server, and whoever waits hears why.
+    #[test]
+    fn a_session_that_is_revoked_ends_at_once_and_what_it_ran_is_stopped() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("its port").port();
+        let (asked, is_asked) = mpsc::channel();
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("a connection");
+            let mut chunk = [0; 1024];
+            let _ = socket.read(&mut chunk).expect("the start-up");
+            // AuthenticationOk, BackendKeyData with a key of five bytes, ReadyForQuery.
+            let greeting = b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0d\0\0\0\x07abcdeZ\0\0\0\x05I";
+            socket.write_all(greeting).expect("the client reads");
+            assert!(socket.read(&mut chunk).expect("a statement") > 0);
+            asked.send(()).expect("it is waited for");
+            // Nothing is answered.
+            let (mut cancel, _) = listener.accept().expect("another connection");
+            let mut request = [0; 17];
+            cancel.read_exact(&mut request).expect("a whole request");
+            assert_eq!(&request, b"\0\0\0\x11\x04\xd2\x16\x2e\0\0\0\x07abcde");
+        });
+        let config = Config::new().host("127.0.0.1").port(port).user("me");
+        let (report, reported) = mpsc::channel();
+        open(Arc::new(config), Knowledge::new(8), move |result| {
+            report.send(result).expect("it is waited for")
+        })
+        .expect("a coroutine");
+        let link = reported.recv().expect("a report").expect("a connection");
+        let connection = Connection::new(link.clone(), None);
+        let handle = connection.cancel_handle();
+        let waiting = coro::spawn(move || connection.script("SELECT 1").expect_err("revoked"));
+        is_asked.recv().expect("asked");
+        link.revoke(Error::pool("it was held for too long"));
+        let error = waiting.join().expect("no panic");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert!(format!("{error:?}").contains("held for too long"), "{error:?}");
+        assert!(handle.cancel().is_err(), "the session is over");
+        server.join().expect("the request came");
+    }
+}
