@@ -1,4 +1,4 @@
-//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, inner, keeper, lease, promise, protocol, waiting.
+//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, inner, keeper, lease, metrics, promise, protocol, waiting.
 //!
 //! Whoever frees a connection sends the request of the oldest errand at once, and when the reply is there the
 //! driver gives the connection to the next. The caller sleeps from the first to the last: without errands it would be woken
@@ -6,13 +6,14 @@
 
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
 use super::core::{Acquire, Borrower, Claim, LeaseId, Lent, Refusal, Ticket};
 use super::inner::{Inner, Pooled, Waking};
 use super::lease::Return;
+use super::metrics::Mark;
 use super::waiting::{joining, user};
 use crate::connection::{
     self, Answer, Fit, Introduced, Known, Link, Plan, Request, Stale, Statement, check, stale,
@@ -55,8 +56,10 @@ pub(super) struct Errand {
     promise: Promise<Result<Answered>>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
+    /// Since when it has had to.
+    waits_since: OnceLock<Instant>,
     /// The connection that it was given.
-    given: OnceLock<(LeaseId, Arc<Link>)>,
+    given: OnceLock<(LeaseId, Arc<Link>, Mark)>,
     /// What the session knew of the plan when the request was sent.
     known: OnceLock<Known>,
 }
@@ -102,6 +105,7 @@ impl Inner {
             query_limit,
             promise,
             ticket: OnceLock::new(),
+            waits_since: OnceLock::new(),
             given: OnceLock::new(),
             known: OnceLock::new(),
         });
@@ -158,7 +162,10 @@ impl Inner {
         };
         match claim {
             Claim::Pending => {}
-            Claim::Lent(lent) => errand.send(lent),
+            Claim::Lent(lent) => {
+                errand.waits_since.get().into_iter().for_each(|since| errand.inner.meter.waited(*since));
+                errand.send(lent);
+            }
             Claim::Refused(why) => errand.fail(errand.refused(why)),
         }
     }
@@ -170,7 +177,11 @@ impl Errand {
         let uncovered = {
             let mut core = self.inner.core.lock();
             let limit = self.acquire_limit;
-            let join = || joining(limit, Waking::Errand(self.clone()));
+            let join = || {
+                let joining = joining(limit, Waking::Errand(self.clone()));
+                let _ = self.waits_since.set(joining.now);
+                joining
+            };
             match core.acquire(Borrower::NOBODY, user, join) {
                 Acquire::Lent(lent) => {
                     self.inner.gauges.moved(&*core);
@@ -197,8 +208,8 @@ impl Errand {
 
     /// Sends the request on the connection that is now its own.
     fn send(self: &Arc<Errand>, lent: Lent<Pooled>) {
-        let _ = self.given.set((lent.lease, lent.connection.link));
-        let Some((_, link)) = self.given.get() else { return };
+        let _ = self.given.set((lent.lease, lent.connection.link, Mark::now()));
+        let Some((_, link, _)) = self.given.get() else { return };
         if !self.promise.is_wanted() {
             // Given up before its request was sent.
             self.give_back();
@@ -231,8 +242,8 @@ impl Errand {
     }
 
     fn give_back(&self) {
-        if let Some((id, link)) = self.given.get() {
-            Return::new(self.inner.clone(), *id).give_back(link);
+        if let Some((id, link, since)) = self.given.get() {
+            Return::new(self.inner.clone(), *id, *since).give_back(link);
         }
     }
 
@@ -256,7 +267,7 @@ impl connection::Errand for Errand {
     }
 
     fn finish(self: Arc<Self>, reply: Result<Reply>) {
-        let Some((_, link)) = self.given.get() else { return };
+        let Some((_, link, _)) = self.given.get() else { return };
         let answered = reply.map(|reply| {
             let described = self.described(link, &reply);
             Answered { link: link.clone(), reply, described }

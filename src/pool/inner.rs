@@ -1,5 +1,5 @@
 //! What the handles of a pool share: the core in its lock, and what carries out its decisions.
-//! Uses: config, connection, core, coro, deadline, errand, error, gauges, keeper, opener, options.
+//! Uses: config, connection, core, coro, deadline, errand, error, gauges, keeper, metrics, opener, options.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::core::{ConnectionId, Core, Effects, Overlong};
 use super::errand::Errand;
 use super::gauges::Gauges;
+use super::metrics::Meter;
 use super::opener::Opens;
 use super::options::Options;
 use crate::config::Config;
@@ -25,6 +26,7 @@ pub(super) struct Inner {
     pub(super) name: String,
     pub(super) core: Mutex<PoolCore>,
     pub(super) gauges: Gauges,
+    pub(super) meter: Meter,
     pub(super) config: Arc<Config>,
     pub(super) knowledge: Arc<Knowledge>,
     pub(super) options: Options,
@@ -76,9 +78,10 @@ impl Inner {
         let name = options.name.clone().unwrap_or_else(|| config.get_dbname().to_owned());
         let inner = Arc::new(Inner {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            name,
             core: Mutex::new(Core::new((&options).into())),
             gauges: Gauges::new(),
+            meter: Meter::new(&name),
+            name,
             knowledge: Knowledge::new(config.get_statement_cache_capacity()),
             config: Arc::new(config),
             options,

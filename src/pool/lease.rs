@@ -1,4 +1,4 @@
-//! A borrowed connection, and its way back. Uses: connection, core, deadline, inner.
+//! A borrowed connection, and its way back. Uses: connection, core, deadline, inner, metrics.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::core::{LeaseId, Returned};
 use super::inner::Inner;
+use super::metrics::Mark;
 use crate::connection::{Connection, Fitness, Link};
 use crate::deadline::Deadline;
 
@@ -49,16 +50,18 @@ impl fmt::Debug for Lease {
 pub(super) struct Return {
     inner: Arc<Inner>,
     id: LeaseId,
+    since: Mark,
 }
 
 impl Return {
-    pub(super) fn new(inner: Arc<Inner>, id: LeaseId) -> Return {
-        Return { inner, id }
+    pub(super) fn new(inner: Arc<Inner>, id: LeaseId, since: Mark) -> Return {
+        Return { inner, id, since }
     }
 
     /// Bookkeeping only: a clean connection goes to the next at once, another is cleaned by its driver.
     pub(super) fn give_back(&self, link: &Arc<Link>) {
         link.forget_user();
+        self.inner.meter.used(self.since);
         let state = match link.retire_lease() {
             Fitness::Clean => {
                 let mut core = self.inner.core.lock();

@@ -31,8 +31,10 @@ pub(super) struct Meter {
 #[derive(Default)]
 struct Handed {
     at: Option<Instant>,
-    lends: u64,
+    /// Lends to who had waited.
     waits: u64,
+    /// The others.
+    at_once: u64,
 }
 
 impl Meter {
@@ -46,14 +48,14 @@ impl Meter {
         }
     }
 
-    /// A connection was opened, which took so long.
-    pub(super) fn opened(&self, took: Duration) {
-        self.create.count(took);
+    /// A connection was opened; that was begun then.
+    pub(super) fn opened(&self, since: Instant) {
+        self.create.count(since.elapsed());
     }
 
-    /// Somebody waited in the queue and got a connection after so long.
-    pub(super) fn waited(&self, took: Duration) {
-        self.wait.count(took);
+    /// Somebody who has waited in the queue since then got a connection.
+    pub(super) fn waited(&self, since: Instant) {
+        self.wait.count(since.elapsed());
     }
 
     /// A lease that began then has ended. With [`Mark::now`] this is all that a borrow costs.
@@ -62,13 +64,19 @@ impl Meter {
         self.hold.count(Mark::now().since(since));
     }
 
-    /// Hands over what there is, unless that was done a moment ago; tells when to come again.
-    pub(super) fn hand_over(&self, now: Instant, stats: &Stats, min_idle: usize) -> Option<Instant> {
+    /// For the keeper: hands over what there is, unless that was done a moment ago; tells when to come again.
+    pub(super) fn hand_over(
+        &self,
+        now: Instant,
+        min_idle: usize,
+        stats: impl FnOnce() -> Stats,
+    ) -> Option<Instant> {
         let mut handed = self.handed.lock();
         if let Some(next) = handed.at.map(|at| at + EVERY).filter(|next| *next > now) {
             return Some(next);
         }
         handed.at = Some(now);
+        let stats = stats();
         let pool = || self.pool.clone();
         let gauge = |name: &'static str, value: usize| {
             gauge!(name, POOL => pool()).set(amount(value));
@@ -83,10 +91,15 @@ impl Meter {
         counter!("db.client.connection.timeouts", POOL => pool()).absolute(stats.timeouts);
         let waited = histogram!("db.client.connection.wait_time", POOL => pool());
         // Who got a connection at once read no clock.
-        let (lends, waits) = (stats.lends - handed.lends, stats.waits - handed.waits);
-        (handed.lends, handed.waits) = (stats.lends, stats.waits);
-        waited.record_many(0.0, usize::try_from(lends.saturating_sub(waits)).unwrap_or(usize::MAX));
-        self.wait.drain(|seconds, times| waited.record_many(seconds, times));
+        let mut waits = 0;
+        self.wait.drain(|seconds, times| {
+            waits += times as u64;
+            waited.record_many(seconds, times);
+        });
+        handed.waits += waits;
+        let at_once = stats.lends.saturating_sub(handed.waits);
+        waited.record_many(0.0, usize::try_from(at_once - handed.at_once.min(at_once)).unwrap_or(usize::MAX));
+        handed.at_once = handed.at_once.max(at_once);
         let created = histogram!("db.client.connection.create_time", POOL => pool());
         self.create.drain(|seconds, times| created.record_many(seconds, times));
         let held = histogram!("db.client.connection.use_time", POOL => pool());
@@ -176,7 +189,7 @@ impl Buckets {
     }
 
     /// Takes what was counted: seconds, and how often.
-    fn drain(&self, take: impl Fn(f64, usize)) {
+    fn drain(&self, mut take: impl FnMut(f64, usize)) {
         for (index, bucket) in self.0.iter().enumerate() {
             if bucket.load(Ordering::Relaxed) > 0 {
                 let times = bucket.swap(0, Ordering::Relaxed);
@@ -288,13 +301,13 @@ mod tests {
     fn every_figure_is_handed_over_under_its_name() {
         let (notebook, meter) = (Notebook::default(), Meter::new("shop"));
         let mut stats = Stats { lent: 3, idle: 2, cleaning: 1, limit: 10, waiting: 4, ..Stats::default() };
-        (stats.timeouts, stats.lends, stats.waits) = (7, 5, 2);
-        meter.opened(Duration::from_millis(16));
-        meter.waited(Duration::from_micros(3));
-        meter.waited(Duration::ZERO);
+        (stats.timeouts, stats.lends) = (7, 5);
+        meter.create.count(Duration::from_millis(16));
+        meter.wait.count(Duration::from_micros(3));
+        meter.wait.count(Duration::ZERO);
         meter.used(Mark::now());
         let start = Instant::now();
-        let next = with_local_recorder(&notebook, || meter.hand_over(start, &stats, 1));
+        let next = with_local_recorder(&notebook, || meter.hand_over(start, 1, || stats));
         assert_eq!(next, Some(start + EVERY));
         let told = std::mem::take(&mut *notebook.0.lock());
         let told = |name: &str| told.get(&format!("{name} db.client.connection.pool.name=shop")).cloned();
@@ -317,9 +330,9 @@ mod tests {
         let stats = Stats { lent: 3, idle: 2, cleaning: 1, lends: 4, ..Stats::default() };
         let start = Instant::now();
         with_local_recorder(&notebook, || {
-            meter.hand_over(start, &stats, 0);
-            assert_eq!(meter.hand_over(start + EVERY / 2, &stats, 0), Some(start + EVERY), "too early");
-            meter.hand_over(start + EVERY, &Stats { idle: 5, ..stats }, 0);
+            meter.hand_over(start, 0, || stats);
+            assert_eq!(meter.hand_over(start + EVERY / 2, 0, || stats), Some(start + EVERY), "too early");
+            meter.hand_over(start + EVERY, 0, || Stats { idle: 5, ..stats });
         });
         let told = notebook.0.lock();
         let count = |state: &str| {

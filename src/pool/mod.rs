@@ -1,4 +1,4 @@
-//! The pool: who may use which connection now. Uses: builder, config, connection, core, error, errand, gauges, inner, lease, lost, opener, operate, options, stats, waiting.
+//! The pool: who may use which connection now. Uses: builder, config, connection, core, error, errand, gauges, inner, lease, lost, metrics, opener, operate, options, stats, waiting.
 
 mod builder;
 pub(crate) mod core;

@@ -1,6 +1,6 @@
 //! What stands for `metrics.rs` without the feature: nothing, of no size and at no cost. Uses: stats.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::stats::Stats;
 
@@ -12,16 +12,16 @@ impl Meter {
     }
 
     #[inline(always)]
-    pub(super) fn opened(&self, _: Duration) {}
+    pub(super) fn opened(&self, _: Instant) {}
 
     #[inline(always)]
-    pub(super) fn waited(&self, _: Duration) {}
+    pub(super) fn waited(&self, _: Instant) {}
 
     #[inline(always)]
     pub(super) fn used(&self, _: Mark) {}
 
     #[inline(always)]
-    pub(super) fn hand_over(&self, _: Instant, _: &Stats, _: usize) -> Option<Instant> {
+    pub(super) fn hand_over(&self, _: Instant, _: usize, _: impl FnOnce() -> Stats) -> Option<Instant> {
         None
     }
 }

@@ -30,7 +30,7 @@ impl Inner {
     fn open(this: &Arc<Inner>, id: ConnectionId) {
         let limit = this.config.get_connect_timeout().map(|limit| limit.saturating_add(OVERDUE));
         this.opens.lock().under_way.push((id, Deadline::after(limit)));
-        let weak = Arc::downgrade(this);
+        let (weak, start) = (Arc::downgrade(this), Instant::now());
         let opened = connection::open(this.config.clone(), this.knowledge.clone(), move |result| {
             let Some(this) = weak.upgrade() else {
                 // The pool is gone: so is the use for this.
@@ -38,6 +38,9 @@ impl Inner {
                     link.end(Deadline::after(GOODBYE))
                 };
             };
+            if result.is_ok() {
+                this.meter.opened(start);
+            }
             match (result, this.options.after_connect.clone()) {
                 (Ok(link), None) => Inner::opened(&this, id, link),
                 (Ok(link), Some(hook)) => Inner::prepare(&this, id, link, hook),
@@ -145,6 +148,8 @@ impl Sweep for Inner {
             (effects, core.next_deadline())
         };
         Inner::carry_out(&self, effects);
+        let figures = self.meter.hand_over(now, self.options.min_idle, || self.gauges.read());
+        let next = next.min(Deadline::at(figures));
         self.opens.lock().under_way.iter().fold(next, |next, (_, deadline)| next.min(*deadline))
     }
 }

@@ -1,4 +1,4 @@
-//! Borrowing: what is there at once, or a place in the queue. Uses: connection, core, coro, deadline, error, inner, keeper, lease, lost.
+//! Borrowing: what is there at once, or a place in the queue. Uses: connection, core, coro, deadline, error, inner, keeper, lease, lost, metrics.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::core::{Acquire, Borrower, Claim, ConnectionId, Held, Joining, Lent, Refusal, Ticket};
 use super::inner::{Inner, PoolCore, Pooled, Waking};
 use super::lease::{Lease, Return};
+use super::metrics::Mark;
 use crate::connection::Connection;
 use crate::coro;
 use crate::deadline::Deadline;
@@ -74,7 +75,7 @@ impl Inner {
             Inner::watch(this, who);
         }
         let connection = Connection::new(lent.connection.link, this.options.query_timeout);
-        Lease::new(connection, Return::new(this.clone(), lent.lease))
+        Lease::new(connection, Return::new(this.clone(), lent.lease, Mark::now()))
     }
 
     /// The error for a caller that gets no connection.
@@ -154,6 +155,7 @@ impl Waiting<'_> {
                 Claim::Pending => {}
                 Claim::Lent(lent) => {
                     self.ticket = None;
+                    self.inner.meter.waited(start);
                     return Ok(Inner::lease(self.inner, lent, self.who));
                 }
                 Claim::Refused(why) => {
