@@ -46,7 +46,7 @@
 //! * [`transaction`](macro@transaction): a function whose statements take effect together, retried when another client got in
 //!   the way. [`Tx`]: a transaction under way, what such a function queries with. [`TxOptions`]: what it is asked to be.
 //! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
-//! * [`Connection`]: one session with the server.
+//! * [`Connection`]: one session with the server. [`CancelHandle`]: stops what it runs.
 //! * [`FromRow`], [`FromValue`], [`Row`], [`Serde`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
 //! * [`Config`]: where a server is and who we are there.
 //! * [`Error`]: what went wrong, and what is known of the effects.
@@ -121,7 +121,7 @@ mod workers;
 pub use check::Report;
 pub use columns::{Column, Columns};
 pub use config::{Config, SslMode, TargetSessionAttrs};
-pub use connection::Connection;
+pub use connection::{CancelHandle, Connection};
 pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;
 pub use error::{DbError, Error, Exhausted, HeldLease, Outcome, Phase, Result};

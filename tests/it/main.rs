@@ -5,6 +5,7 @@ mod askers;
 mod attacks_on_transactions;
 mod authentication;
 mod blocks;
+mod cancels;
 mod catalogue;
 mod changes;
 mod check;
