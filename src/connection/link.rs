@@ -1,5 +1,5 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: activity, block, clean_up, config, coro, deadline, error, keeper, net, news, number, promise, protocol, standing, statement, ticket, types.
+//! Uses: activity, block, clean_up, config, coro, deadline, error, keeper, net, news, number, promise, protocol, reset, standing, statement, ticket, types.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +15,7 @@ use super::clean_up::CleanUp;
 use super::news::{News, Observer};
 use super::number::{self, Home};
 use super::plan::Knowledge;
+use super::reset::Reset;
 use super::standing::{READ_ONLY, Standing};
 use super::statement::Statements;
 use super::ticket::{Asker, Over, Ticket};
@@ -80,6 +81,7 @@ pub(super) struct State {
     pub(super) dead: Option<Error>,
     pub(super) standing: Standing,
     pub(super) asked: Asked,
+    pub(super) reset: Reset,
 }
 
 impl Link {
@@ -109,6 +111,7 @@ impl Link {
                 dead: None,
                 standing: Standing::new(config.get_target_session_attrs(), &entered),
                 asked: Asked::default(),
+                reset: Reset::default(),
             }),
             observer: OnceLock::new(),
             user: AtomicUsize::new(0),
@@ -258,6 +261,7 @@ impl Link {
             drop(state);
             return Err(Error::closed("the connection is closed", Outcome::NotSent).caused_by(cause));
         }
+        state.reset_first(&ticket.asker);
         if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
             let skipped = Reply::skipped(state.session.status());
             drop(state);
@@ -375,13 +379,15 @@ impl Link {
     /// For the driver: feeds what has arrived.
     pub(super) fn feed(&self, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
-        let (result, demoted) = {
+        let (result, demoted, unreset) = {
             let mut state = self.state.lock();
-            let State { session, block, standing, .. } = &mut *state;
-            let result = session.feed(input, &mut Filing { over, notices: &mut notices, block, standing });
+            let State { session, block, standing, reset, .. } = &mut *state;
+            let result =
+                session.feed(input, &mut Filing { over, notices: &mut notices, block, standing, reset });
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
-            state.doomed = result.is_err();
-            (result, self.observer.get().is_some() && state.standing.take_news())
+            let unreset = state.fail_reset(over);
+            state.doomed = result.is_err() || unreset.is_some();
+            (result, self.observer.get().is_some() && state.standing.take_news(), unreset)
         };
         notices.log();
         if demoted {
@@ -391,7 +397,8 @@ impl Link {
             Fatal::Violation(violation) => Error::protocol(violation.to_string()),
             Fatal::Farewell(body) => Error::closed("the server ended the session", Outcome::NotSent)
                 .caused_by(Error::database(decode::error_fields(&body))),
-        })
+        })?;
+        unreset.map_or(Ok(()), Err)
     }
 
     /// For the driver: the kernel takes no more bytes at the moment; by then it must have.
@@ -471,10 +478,17 @@ struct Filing<'f> {
     notices: &'f mut Notices,
     block: &'f mut Option<Block>,
     standing: &'f mut Standing,
+    reset: &'f mut Reset,
 }
 
 impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        if let Asker::Reset = ticket.asker {
+            return self.reset.answered(&reply);
+        }
+        if let Some(lost) = self.reset.lost() {
+            return self.over.add(ticket.asker, Err(lost));
+        }
         if let Some(block) = self.block
             && reply.end == End::Complete
             && reply.status == Status::Transaction
@@ -489,6 +503,9 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn failed(&mut self, ticket: &Ticket, body: &[u8]) {
+        if let Asker::Reset = ticket.asker {
+            return self.reset.refused(body);
+        }
         if decode::has_code(body, READ_ONLY) {
             self.standing.refused();
         }
@@ -516,6 +533,7 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn completed(&mut self, tag: &[u8]) {
+        self.reset.completed(tag);
         self.standing.completed(tag, self.block.as_ref().map(Block::is_read_only));
     }
 

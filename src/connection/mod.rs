@@ -16,6 +16,7 @@ mod number;
 mod open;
 mod ping;
 mod plan;
+mod reset;
 mod standing;
 mod statement;
 mod ticket;

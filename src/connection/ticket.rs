@@ -25,6 +25,8 @@ pub(super) struct Ticket {
 pub(super) enum Asker {
     /// It is thrown away.
     Nobody,
+    /// It is that to a reset, which must not fail.
+    Reset,
     Caller(Promise<Result<Reply>>),
     Errand(Arc<dyn Errand>),
 }
@@ -51,7 +53,7 @@ impl Ticket {
 
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
-            Asker::Nobody => false,
+            Asker::Nobody | Asker::Reset => false,
             Asker::Caller(promise) => promise.is_wanted(),
             Asker::Errand(errand) => errand.is_wanted(),
         }
@@ -59,7 +61,7 @@ impl Ticket {
 
     pub(super) fn expire(&self) -> Option<Waiter> {
         match &self.asker {
-            Asker::Nobody => None,
+            Asker::Nobody | Asker::Reset => None,
             Asker::Caller(promise) => promise.expire(),
             Asker::Errand(errand) => errand.expire(),
         }
@@ -76,7 +78,7 @@ pub(super) struct Over {
 impl Over {
     pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
         match asker {
-            Asker::Nobody => {}
+            Asker::Nobody | Asker::Reset => {}
             Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
             Asker::Errand(errand) => self.errands.push((errand, reply)),
         }
