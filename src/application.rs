@@ -6,11 +6,12 @@ use std::thread;
 
 use parking_lot::Mutex;
 
+use crate::config::Config;
 use crate::coro::Waiter;
 use crate::error::{Error, Phase, Result};
 use crate::pool::{Pool, PoolBuilder};
 use crate::promise::{Promise, Waited, promise};
-use crate::settings::{DatabaseSettings, Settings, Url};
+use crate::settings::Settings;
 
 /// The pools of this process: databases of the same name share one.
 static SOURCES: Mutex<BTreeMap<&'static str, Arc<Source>>> = Mutex::new(BTreeMap::new());
@@ -140,28 +141,20 @@ impl Drop for Starter {
 }
 
 fn make(name: &str, change: impl FnOnce(PoolBuilder) -> PoolBuilder) -> Result<Pool> {
-    let settings = Settings::find()?.database(name)?;
-    let builder = Pool::builder()
-        .limit(settings.limit)
-        .acquire_timeout(settings.acquire_timeout)
-        .query_timeout(settings.query_timeout)
-        .max_waiting(settings.max_waiting);
-    let builder = match &settings.url {
-        Url::Config(config) => builder.config((**config).clone()),
-        Url::Embedded => embedded(builder, &settings)?,
-    };
+    let builder = Settings::find()?.pool(name, embedded)?;
     change(builder).build()
 }
 
+/// Starts the embedded server, which lives as long as the pool.
 #[cfg(feature = "embedded")]
-fn embedded(builder: PoolBuilder, settings: &DatabaseSettings) -> Result<PoolBuilder> {
+fn embedded(builder: PoolBuilder) -> Result<(PoolBuilder, Config)> {
     let server = crate::embedded::Server::start()?;
-    let config = settings.configure(server.url().parse()?);
-    Ok(builder.config(config).keep(server))
+    let config = server.url().parse()?;
+    Ok((builder.keep(server), config))
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded(_: PoolBuilder, _: &DatabaseSettings) -> Result<PoolBuilder> {
+fn embedded(_: PoolBuilder) -> Result<(PoolBuilder, Config)> {
     Err(Error::config(
         "\"embedded\" needs the feature `embedded` of maypole, which this program is built without",
     ))

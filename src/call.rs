@@ -137,7 +137,7 @@ impl<'q> Call<'q> {
         if self.outside {
             return Ok(pool);
         }
-        match guard::inside(pool.name()) {
+        match guard::inside(pool.identity()) {
             None => Ok(pool),
             Some(transaction) => {
                 let write = if ask.request.source.declared().is_some() { ".on(q)" } else { "q.query(…)" };

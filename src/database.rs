@@ -233,7 +233,7 @@ impl Database {
     /// A connection for a script; not beside a transaction under way.
     fn lease_for_script(&self) -> Result<Lease> {
         let pool = self.pool()?;
-        match guard::inside(pool.name()) {
+        match guard::inside(pool.identity()) {
             None => pool.connection(),
             Some(transaction) => {
                 Err(outside(transaction, "q.script(…), or borrow a connection with pool() if you mean it"))

@@ -24,9 +24,14 @@ impl Deadline {
     /// The moment `limit` from now; `None` is no limit.
     pub(crate) fn after(limit: impl Into<Option<Duration>>) -> Deadline {
         match limit.into() {
-            Some(limit) => Deadline(Some(Instant::now() + limit.min(LONGEST))),
+            Some(limit) => Deadline::counted(Some(limit), Instant::now()),
             None => Deadline::NEVER,
         }
+    }
+
+    /// The moment `limit` from `now`; `None` is no limit.
+    pub(crate) fn counted(limit: Option<Duration>, now: Instant) -> Deadline {
+        Deadline(limit.map(|limit| now + limit.min(LONGEST)))
     }
 
     /// The earlier of two limits.

@@ -1,6 +1,7 @@
-//! The one error type: what went wrong, where, and what is known of the effects. Uses: db_error, query_context, within.
+//! The one error type: what went wrong, where, and what is known of the effects. Uses: db_error, exhausted, query_context, within.
 
 mod db_error;
+mod exhausted;
 mod query_context;
 mod within;
 
@@ -9,6 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use db_error::DbError;
+pub use exhausted::{Exhausted, HeldLease};
 pub(crate) use query_context::{Place, QueryContext};
 pub(crate) use within::Within;
 
@@ -43,6 +45,7 @@ struct Inner {
     query: Option<QueryContext>,
     within: Option<Within>,
     earlier: Vec<Error>,
+    exhausted: Option<Exhausted>,
     outcome: Outcome,
 }
 
@@ -138,7 +141,8 @@ pub enum Outcome {
 
 impl Error {
     pub(crate) fn new(kind: Kind, outcome: Outcome) -> Error {
-        Error(Box::new(Inner { kind, cause: None, query: None, within: None, earlier: Vec::new(), outcome }))
+        let (earlier, exhausted) = (Vec::new(), None);
+        Error(Box::new(Inner { kind, cause: None, query: None, within: None, earlier, exhausted, outcome }))
     }
 
     /// Wrong connection string or setting: says what would be right, never quotes the text.
@@ -215,6 +219,12 @@ impl Error {
     /// Whether the server passed it over, so that something else is to blame.
     pub(crate) fn is_passed_over(&self) -> bool {
         matches!(self.0.kind, Kind::PassedOver)
+    }
+
+    /// Tells what the pool looked like.
+    pub(crate) fn with_exhausted(mut self, exhausted: Exhausted) -> Error {
+        self.0.exhausted = Some(exhausted);
+        self
     }
 
     /// What ran outside of the transaction under way, and what to write.
@@ -350,6 +360,7 @@ impl Error {
             query: self.0.query.clone(),
             within: self.0.within,
             earlier: self.0.earlier.iter().map(Error::duplicate).collect(),
+            exhausted: self.0.exhausted,
             outcome: self.0.outcome,
         }))
     }
@@ -427,6 +438,12 @@ impl Error {
     /// Whether the pool is closed or its queue is full.
     pub fn is_pool(&self) -> bool {
         matches!(self.0.kind, Kind::Pool(_))
+    }
+
+    /// What the pool looked like, if it had no connection for the caller: the acquire timeout passed, the queue was full, or the wait could
+    /// not have ended.
+    pub fn exhausted(&self) -> Option<&Exhausted> {
+        self.0.exhausted.as_ref()
     }
 
     /// Whether doing the whole transaction again may succeed: another client got in the way (40001, 40P01),

@@ -50,7 +50,7 @@
 //! * [`FromRow`], [`FromValue`], [`Row`], [`Serde`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
 //! * [`Config`]: where a server is and who we are there.
 //! * [`Error`]: what went wrong, and what is known of the effects.
-//! * [`spawn`]: starts a coroutine with a stack that suits maypole.
+//! * [`spawn`]: starts a coroutine with a stack that suits maypole. [`workers`]: at most so many of them at a time.
 //! * `embedded`: a private throw-away server, behind the feature of that name.
 //!
 //! # Rules of living on may
@@ -114,6 +114,7 @@ mod sqlstate;
 mod suggest;
 mod transaction;
 mod transaction_function;
+mod workers;
 
 pub use check::Report;
 pub use columns::{Column, Columns};
@@ -121,11 +122,11 @@ pub use config::{Config, SslMode, TargetSessionAttrs};
 pub use connection::Connection;
 pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;
-pub use error::{DbError, Error, Outcome, Phase, Result};
+pub use error::{DbError, Error, Exhausted, HeldLease, Outcome, Phase, Result};
 pub use from_row::{FromRow, FromValue, Scalar};
 pub use maypole_macros::{FromRow, query, select, transaction};
 pub use params::{Named, Params};
-pub use pool::{Lease, Pool, PoolBuilder, SessionReset, Stats};
+pub use pool::{CloseReport, Closes, Lease, Pool, PoolBuilder, SessionReset, Stats};
 pub use postgres_types as types;
 pub use postgres_types::{FromSql, ToSql};
 pub use query::{Executor, Query};
@@ -135,6 +136,7 @@ pub use secret::Secret;
 pub use serde_rows::Serde;
 pub use sql::Sql;
 pub use transaction::{Isolation, Tx, TxOptions};
+pub use workers::{WorkerPanic, Workers, WorkersReport, workers};
 
 /// What the code written by maypole's macros needs. Not for use by hand: it may change in any version.
 #[doc(hidden)]

@@ -398,7 +398,7 @@ impl Place<'_> {
     /// What it is called where transactions under way are marked.
     fn refuse_inside(self, options: &TxOptions) -> Result<()> {
         let Place::Pool(pool) = self else { return Ok(()) };
-        match guard::inside(pool.name()) {
+        match guard::inside(pool.identity()) {
             Some(outer) if !options.outside => {
                 let outer = outer.map_or_else(|| "that is under way".to_owned(), str::to_owned);
                 let (what, write) = match options.name {

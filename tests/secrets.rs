@@ -283,7 +283,7 @@ fn no_error_of_a_failing_connect_prints_the_password() {
         look_at_error("a failing connect", &error);
         let error = test.db.query("SELECT $1", (MARKER,)).timeout(None).iter::<i32>().next();
         look_at_error("a failing connect", &error.expect("an item").expect_err("it fails"));
-        test.pool.close();
+        test.pool.start_closing();
         eventually("nothing is left", || test.pool.is_drained());
     }
     nothing_was_logged();

@@ -162,7 +162,7 @@ const OPERATIONS: [Operation; 20] = [
     ("pool debugged and closed", |db| {
         let pool = db.pool().expect("a pool");
         assert!(format!("{pool:?} {:?}", pool.stats()).contains("limit"));
-        pool.close();
+        pool.start_closing();
         assert!(pool.connection().is_err());
     }),
 ];
@@ -333,7 +333,7 @@ fn driver_child() {
     let nobody: Config = url.parse().expect("a good URL");
     let failing = Pool::builder().config(nobody.user("nobody")).build().expect("a pool");
     failing.connection().expect_err("no such role");
-    pool.close();
+    pool.start_closing();
     eventually("the drivers have ended", || pool.is_drained());
     println!("done");
 }

@@ -77,6 +77,16 @@ impl Link {
         }
     }
 
+    /// The [`identity`](crate::coro::identity) of whoever sent the last request since it was lent; 0 as in [`Activity::user`].
+    pub(crate) fn user(&self) -> usize {
+        self.user.load(Ordering::Relaxed)
+    }
+
+    /// The lease has ended: whoever used it has nothing to do with the next one.
+    pub(crate) fn forget_user(&self) {
+        self.user.store(0, Ordering::Relaxed);
+    }
+
     /// Remembers who sends a request: 2 to 3 ns (rule M29).
     pub(super) fn note_user(&self, asker: &Asker) {
         match asker {

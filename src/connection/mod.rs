@@ -19,6 +19,7 @@ mod plan;
 mod reset;
 mod standing;
 mod statement;
+mod temporary;
 mod ticket;
 mod transaction;
 mod types;
@@ -31,7 +32,6 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-pub(crate) use activity::Activity;
 pub(crate) use answer::Answer;
 pub(crate) use block::{Block, MOST_SAVEPOINTS, Terms};
 pub(crate) use cursor::Cursor;

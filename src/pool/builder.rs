@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inner, Options, Pool};
+use super::Pool;
+use super::inner::Inner;
+use super::options::Options;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
@@ -186,25 +188,46 @@ impl PoolBuilder {
         self
     }
 
+    /// Fails if the settings contradict each other.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.options.check()
+    }
+
     /// Makes the pool. Opens no connection yet.
     ///
     /// # Errors
     ///
     /// If the configuration is missing or contradicts itself, or the limit is 0.
     pub fn build(self) -> Result<Pool> {
+        self.check()?;
         let config =
             self.config.ok_or_else(|| Error::config("a pool needs a server: set url() or config()"))?;
         config.targets()?;
-        self.options.check()?;
         Ok(Pool(Inner::start(config, self.options, self.keep)))
     }
 }
 
 impl fmt::Debug for PoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { after_connect, .. } = &self.options;
         f.debug_struct("PoolBuilder")
             .field("config", &self.config)
+            .field("name", &self.options.name)
             .field("limit", &self.options.limit)
+            .field("min_idle", &self.options.min_idle)
+            .field("max_waiting", &self.options.max_waiting)
+            .field("max_connecting", &self.options.max_connecting)
+            .field("acquire_timeout", &self.options.acquire_timeout)
+            .field("query_timeout", &self.options.query_timeout)
+            .field("max_lifetime", &self.options.max_lifetime)
+            .field("idle_timeout", &self.options.idle_timeout)
+            .field("ping_after_idle", &self.options.ping_after_idle)
+            .field("ping_timeout", &self.options.ping_timeout)
+            .field("clean_up_timeout", &self.options.clean_up_timeout)
+            .field("leak_warning", &self.options.leak_warning)
+            .field("max_hold", &self.options.max_hold)
+            .field("session_reset", &self.options.session_reset)
+            .field("after_connect", &after_connect.is_some())
             .finish()
     }
 }

@@ -3,7 +3,7 @@
 //! [`Core`] knows for each connection the limit allows whether it is idle, lent, being opened or being
 //! cleaned, and who waits. The shell keeps it in one lock, tells it what happened, and carries out the
 //! [`Effects`] after it let go of the lock. Time comes in as values; what no call brings about by itself
-//! (deadlines, the end of a back-off) happens in [`Core::tick`].
+//! (deadlines, the end of a back-off, lifetimes) happens in [`Core::tick`].
 //!
 //! The rules, held by `core/tests.rs` one by one and by `core/explore.rs` in every interleaving of a small
 //! world:
@@ -12,19 +12,23 @@
 //! * First come, first served. A connection that comes free goes to the oldest waiter in the same call, so
 //!   nobody overtakes, and one give-back wakes at most one.
 //! * A waiter that leaves is unlinked at once. What was kept for it goes to the next.
-//! * A connection is opened because somebody waits, but for nobody in particular: whoever is first gets
-//!   what is ready first, and an open is never thrown away because a waiter left.
-//! * A connection that broke is not lent again. After [`Core::close`] nothing is lent.
+//! * A connection is opened because somebody waits (or because so many are to be kept), but for nobody in
+//!   particular: whoever is first gets what is ready first, and an open is never thrown away because a waiter left.
+//! * A connection that broke, was distrusted, or whose time is over is not lent again. After
+//!   [`Core::close`] nothing is lent, and while the pool is paused nothing either.
 //! * Every call may come late or twice: ids are never used again, and an old one does nothing.
 //!
-//! Lending and giving back take constant time and, once the tables have grown, allocate nothing.
+//! Lending and giving back take constant time and, once the tables have grown, allocate nothing and read no clock.
 //!
-//! Uses: deadline, and its own parts backoff, queue and slots.
+//! Uses: deadline, and its own parts backoff, operate, queue, slots, terms and upkeep.
 
 mod backoff;
 mod chain;
+mod operate;
 mod queue;
 mod slots;
+mod terms;
+mod upkeep;
 
 #[cfg(test)]
 mod explore;
@@ -37,9 +41,11 @@ use std::time::Instant;
 
 use self::backoff::Backoff;
 use self::queue::{Fate, Queue};
-pub(crate) use self::queue::{Refusal, Ticket};
-pub(crate) use self::slots::{ConnectionId, LeaseId};
-use self::slots::{Slots, State};
+pub(crate) use self::queue::{Joining, Refusal, Ticket};
+pub(crate) use self::slots::{Borrower, ConnectionId, LeaseId};
+use self::slots::{Life, Slots, State};
+pub(crate) use self::terms::{Acquire, Cause, Claim, Counters, Effects, Ledger, Lent, Limits, Returned};
+pub(crate) use self::upkeep::{Held, Overlong};
 use crate::deadline::Deadline;
 
 /// The state of a pool.
@@ -53,113 +59,18 @@ pub(crate) struct Core<C, W, F> {
     backoff: Backoff<F>,
     limits: Limits,
     closed: bool,
+    paused: bool,
+    /// Connections whose opening began in an earlier one are not lent again.
+    generation: u64,
+    /// So many connections are opened although nobody waits.
+    warm: usize,
+    /// When the next connection may be retired.
+    next_retirement: Option<Instant>,
+    /// When to look after the connections next.
+    upkeep: Deadline,
     /// The number of the last attempt to open a connection.
     attempts: u64,
     counters: Counters,
-}
-
-/// What the pool may use.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Connections, whatever their state; at least one.
-    pub(crate) connections: usize,
-    /// Connections being opened at the same time; at least one.
-    pub(crate) opening: usize,
-    /// Callers in the queue when another comes. One whose connection broke before it came for it stands in
-    /// the queue again in any case.
-    pub(crate) waiting: usize,
-}
-
-/// What has happened since the pool was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    /// Connections lent.
-    pub(crate) lends: u64,
-    /// Callers that had to join the queue.
-    pub(crate) waits: u64,
-    /// Those of them whose deadline passed in the queue.
-    pub(crate) timeouts: u64,
-    /// Connections opened.
-    pub(crate) opened: u64,
-    /// Connections that left: broken, not to be cleaned, or closed with the pool.
-    pub(crate) closed: u64,
-    /// Most connections open at the same time.
-    pub(crate) most: usize,
-}
-
-/// Where the connections are. The first five add up to `limit`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Ledger {
-    /// With a borrower, or kept for a waiter that has been woken.
-    pub(crate) lent: usize,
-    /// Clean and ready.
-    pub(crate) idle: usize,
-    /// Being opened.
-    pub(crate) opening: usize,
-    /// Being cleaned.
-    pub(crate) cleaning: usize,
-    /// Not there.
-    pub(crate) free: usize,
-    /// All of these.
-    pub(crate) limit: usize,
-    /// Callers in the queue.
-    pub(crate) waiting: usize,
-}
-
-/// The answer to [`Core::acquire`].
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Acquire<C, F> {
-    /// Here it is.
-    Lent(LeaseId, C),
-    /// Wait to be woken, then [`claim`](Core::claim); `open` is as in [`Effects`].
-    Queued { ticket: Ticket, open: Option<ConnectionId> },
-    /// Not now.
-    Refused(Refusal<F>),
-}
-
-/// The answer to [`Core::claim`].
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Claim<C, F> {
-    /// Here it is; the ticket is used up.
-    Lent(LeaseId, C),
-    /// Woken in vain; go on waiting.
-    Pending,
-    /// There will be none; the ticket is used up.
-    Refused(Refusal<F>),
-}
-
-/// In what state a lease comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Returned {
-    /// The server said idle, and nothing is outstanding.
-    Clean,
-    /// A transaction is open or replies are outstanding.
-    Dirty,
-    /// Not to be used again.
-    Broken,
-}
-
-/// What the shell has to do after it let go of the lock.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Effects<C, W> {
-    /// The waiter a connection is now kept for.
-    pub(crate) wake: Option<W>,
-    /// Waiters that are refused.
-    pub(crate) wake_refused: Vec<W>,
-    /// Connections to open; each is answered by [`Core::opened`] or [`Core::open_failed`].
-    pub(crate) open: Vec<ConnectionId>,
-    /// The lease whose connection has to be cleaned, answered by [`Core::cleaned`].
-    pub(crate) clean: Option<LeaseId>,
-    /// Connections that left the pool: to be closed, if they are not yet, and dropped.
-    pub(crate) close: Vec<C>,
-}
-
-impl<C, W> Effects<C, W> {
-    /// Nothing to do.
-    fn none() -> Effects<C, W> {
-        Effects { wake: None, wake_refused: Vec::new(), open: Vec::new(), clean: None, close: Vec::new() }
-    }
 }
 
 impl<C: Clone, W, F: Clone> Core<C, W, F> {
@@ -171,19 +82,33 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
             backoff: Backoff::new(),
             limits,
             closed: false,
+            paused: false,
+            generation: 0,
+            warm: 0,
+            next_retirement: None,
+            upkeep: Deadline::NEVER,
             attempts: 0,
             counters: Counters::default(),
         }
     }
 
-    /// A caller wants a connection. `join` is asked for its deadline and wake handle only if it has to wait.
-    pub(crate) fn acquire(&mut self, join: impl FnOnce() -> (Deadline, W)) -> Acquire<C, F> {
+    /// Somebody wants a connection. `user` tells who used a connection last since it was lent, 0 if nobody; `join` is asked for what it
+    /// takes to wait only if it has to.
+    pub(crate) fn acquire(
+        &mut self,
+        borrower: Borrower,
+        user: impl Fn(&C) -> usize,
+        join: impl FnOnce() -> Joining<W>,
+    ) -> Acquire<C, F> {
         if self.closed {
             return Acquire::Refused(Refusal::Closed);
         }
-        // While one is idle nobody waits, so this overtakes no one.
-        if let Some((id, connection)) = self.slots.newest_idle().and_then(|slot| self.lend(slot)) {
-            return Acquire::Lent(id, connection);
+        // While one is idle nobody waits, unless the pool is paused, so this overtakes no one.
+        if !self.paused
+            && let Some(slot) = self.slots.newest_idle()
+            && let Some(lent) = self.lend(slot, borrower)
+        {
+            return Acquire::Lent(lent);
         }
         self.backoff.hurry();
         if let Some(failure) = self.backoff.refusal() {
@@ -192,9 +117,12 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         if self.queue.len() >= self.limits.waiting {
             return Acquire::Refused(Refusal::QueueFull);
         }
+        let holds = self.slots.held_by(borrower.who).next().is_some();
+        if holds && self.would_wait_for_itself(borrower.who, user) {
+            return Acquire::Refused(Refusal::Nested);
+        }
         self.counters.waits += 1;
-        let (deadline, waiter) = join();
-        let ticket = self.queue.join(self.counters.waits, deadline, waiter);
+        let ticket = self.queue.join(self.counters.waits, borrower, holds, join());
         // One more waiter can justify no more than one more open.
         Acquire::Queued { ticket, open: self.next_open() }
     }
@@ -208,9 +136,10 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
                 Claim::Pending
             }
             Fate::Handed { slot } => {
+                let borrower = self.queue.borrower(ticket);
                 self.queue.remove(ticket);
-                match self.lend(slot) {
-                    Some((id, connection)) => Claim::Lent(id, connection),
+                match self.lend(slot, borrower) {
+                    Some(lent) => Claim::Lent(lent),
                     None => Claim::Refused(Refusal::Left),
                 }
             }
@@ -236,17 +165,31 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         effects
     }
 
+    /// A lease ends clean, as nearly all do. `Err` if there is more to it than putting the connection back among the idle ones: then
+    /// [`give_back`](Core::give_back) says what.
+    #[inline]
+    pub(crate) fn put_back(&mut self, lease: LeaseId) -> Result<(), ()> {
+        match self.slots.find_lease(lease) {
+            Some((slot, State::Lent)) if self.queue.len() == 0 && self.must_leave(slot).is_none() => {
+                self.slots.set(slot, State::Idle);
+                Ok(())
+            }
+            _ => Err(()),
+        }
+    }
+
     /// A lease ends.
     pub(crate) fn give_back(&mut self, lease: LeaseId, state: Returned) -> Effects<C, W> {
         let mut effects = Effects::none();
-        match (self.slots.find_lease(lease), state) {
-            (Some((slot, State::Lent)), Returned::Clean) => self.provide(slot, &mut effects),
-            (Some((slot, State::Lent)), Returned::Dirty) if !self.closed => {
+        let Some((slot, State::Lent)) = self.slots.find_lease(lease) else { return effects };
+        match (state, self.must_leave(slot)) {
+            (Returned::Broken, _) => self.discard(slot, Cause::Broken, &mut effects),
+            (_, Some(cause)) => self.discard(slot, cause, &mut effects),
+            (Returned::Clean, None) => self.provide(slot, &mut effects),
+            (Returned::Dirty, None) => {
                 self.slots.set(slot, State::Cleaning);
                 effects.clean = Some(lease);
             }
-            (Some((slot, State::Lent | State::Lost)), _) => self.discard(slot, &mut effects),
-            _ => {}
         }
         effects
     }
@@ -258,30 +201,57 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
             if ok {
                 self.provide(slot, &mut effects);
             } else {
-                self.discard(slot, &mut effects);
+                self.discard(slot, Cause::Unclean, &mut effects);
             }
         }
         effects
     }
 
-    /// A connection that was asked for is open. If it comes too late it is among those to close.
-    pub(crate) fn opened(&mut self, id: ConnectionId, connection: C) -> Effects<C, W> {
+    /// This connection has given the sign of life it was asked for.
+    pub(crate) fn checked(&mut self, id: ConnectionId) -> Effects<C, W> {
         let mut effects = Effects::none();
-        match self.slots.find(id) {
-            Some((slot, State::Opening)) if !self.closed => {
-                self.backoff.succeeded();
-                self.slots.arrive(slot, connection);
-                self.counters.opened += 1;
-                self.counters.most = self.counters.most.max(self.slots.handles().count());
+        if let Some((slot, State::Checking)) = self.slots.find(id) {
+            if self.must_leave(slot).is_some() || self.may_serve() {
                 self.provide(slot, &mut effects);
-                self.open_more(&mut effects);
+            } else {
+                self.slots.rest(slot);
             }
-            Some((slot, State::Opening)) => {
-                self.slots.vacate(slot);
-                effects.close.push(connection);
-            }
-            _ => effects.close.push(connection),
         }
+        effects
+    }
+
+    /// A connection that was asked for is open. If it comes too late it is among those to close. `random`, from 0 to below 1,
+    /// spreads the ends of lifetimes.
+    pub(crate) fn opened(
+        &mut self,
+        id: ConnectionId,
+        connection: C,
+        random: f64,
+        now: Instant,
+    ) -> Effects<C, W> {
+        let mut effects = Effects::none();
+        let Some((slot, State::Opening)) = self.slots.find(id) else {
+            effects.close.push((connection, Cause::Closed));
+            return effects;
+        };
+        let replaces = self.slots.life_mut(slot).replaces.take();
+        if let Some(cause) = self.must_leave(slot) {
+            self.slots.vacate(slot);
+            effects.close.push((connection, cause));
+            self.keep(replaces);
+            self.open_more(&mut effects);
+            return effects;
+        }
+        self.backoff.succeeded();
+        self.slots.arrive(slot, connection);
+        self.begin_life(slot, random, now);
+        self.counters.opened += 1;
+        self.counters.most = self.counters.most.max(self.slots.handles().count());
+        self.provide(slot, &mut effects);
+        if let Some(replaced) = replaces {
+            self.expire(replaced, &mut effects);
+        }
+        self.open_more(&mut effects);
         effects
     }
 
@@ -297,13 +267,16 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     ) -> Effects<C, W> {
         let mut effects = Effects::none();
         let Some((slot, State::Opening)) = self.slots.find(id) else { return effects };
+        let replaces = self.slots.life_mut(slot).replaces.take();
+        self.keep(replaces);
         self.slots.vacate(slot);
+        self.counters.failed += 1;
         if self.closed {
             return effects;
         }
         let live = self.slots.handles().next().is_some();
         if self.backoff.failed(failure.clone(), permanent, live, random, now) {
-            self.queue.refuse_all(&Refusal::Failed(failure), &mut effects.wake_refused);
+            self.queue.refuse_all(&Refusal::Failed(failure), &mut effects.wake_others);
         }
         // Nothing is opened in the pause that has begun, but those who wait shorten it.
         self.open_more(&mut effects);
@@ -314,52 +287,50 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     pub(crate) fn broke(&mut self, id: ConnectionId) -> Effects<C, W> {
         let mut effects = Effects::none();
         match self.slots.find(id) {
-            Some((slot, State::Lent)) => {
-                self.counters.closed += 1;
-                effects.close.extend(self.slots.lose(slot));
-            }
             Some((slot, State::Handed { waiter })) => {
-                self.discard(slot, &mut effects);
-                self.queue.put_back(waiter);
-                match self.slots.newest_idle() {
-                    Some(idle) => self.provide(idle, &mut effects),
-                    None => self.open_more(&mut effects),
-                }
+                self.take_back(slot, waiter, Cause::Broken, &mut effects)
             }
-            Some((slot, State::Opening | State::Idle | State::Cleaning)) => self.discard(slot, &mut effects),
-            Some((_, State::Lost | State::Free)) | None => {}
+            // Its lease, if there is one, has nothing to give back any more.
+            Some((slot, _)) => {
+                let replaces = self.slots.life_mut(slot).replaces.take();
+                self.keep(replaces);
+                self.discard(slot, Cause::Broken, &mut effects);
+            }
+            None => {}
         }
         effects
     }
 
-    /// Time has passed: deadlines in the queue, and the pause after a failure, may be over. Costs next to
+    /// This connection has seen the server shut down or lose its rank: it is not to be trusted, nor is any other that was opened before
+    /// that. Says it of many connections only once.
+    pub(crate) fn distrust(&mut self, id: ConnectionId) -> Effects<C, W> {
+        match self.slots.find(id) {
+            Some((slot, _)) if self.slots.life(slot).generation == self.generation => self.clear(),
+            _ => Effects::none(),
+        }
+    }
+
+    /// Time has passed: deadlines in the queue, the pause after a failure and the lives of connections may be over. Costs next to
     /// nothing when none is, so it may be called every few milliseconds.
     pub(crate) fn tick(&mut self, now: Instant) -> Effects<C, W> {
         let mut effects = Effects::none();
-        self.counters.timeouts += self.queue.expire(now, &mut effects.wake_refused);
+        self.counters.timeouts += self.queue.expire(now, &mut effects.wake_others);
         self.backoff.tick(now);
+        if self.upkeep.passed(now) {
+            self.look_after(now, &mut effects);
+        }
         self.open_more(&mut effects);
         effects
     }
 
-    /// Nothing is lent from now on. Waiters are refused, idle connections are to be closed, the others when
-    /// they come back.
-    pub(crate) fn close(&mut self) -> Effects<C, W> {
-        let mut effects = Effects::none();
-        self.closed = true;
-        self.queue.refuse_all(&Refusal::Closed, &mut effects.wake_refused);
-        for slot in 0..self.slots.len() {
-            match self.slots.state(slot) {
-                State::Idle => self.discard(slot, &mut effects),
-                State::Handed { waiter } => {
-                    // It has been woken already and will hear this instead.
-                    self.queue.refuse(waiter, Refusal::Closed);
-                    self.discard(slot, &mut effects);
-                }
-                State::Free | State::Opening | State::Lent | State::Lost | State::Cleaning => {}
-            }
-        }
-        effects
+    /// Whether nothing is lent any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether it lends nothing until it is resumed.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Whether the pool is closed and nothing of it is left: no connection, and none on its way.
@@ -367,19 +338,18 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         self.closed && self.slots.all_free()
     }
 
-    /// Where the connections are, counted now; takes time in proportion to the limit.
+    /// Where the connections are, now.
     pub(crate) fn ledger(&self) -> Ledger {
-        let mut ledger = Ledger { limit: self.slots.len(), waiting: self.queue.len(), ..Ledger::default() };
-        for state in self.slots.states() {
-            match state {
-                State::Free => ledger.free += 1,
-                State::Opening => ledger.opening += 1,
-                State::Idle => ledger.idle += 1,
-                State::Handed { .. } | State::Lent | State::Lost => ledger.lent += 1,
-                State::Cleaning => ledger.cleaning += 1,
-            }
+        let (limit, used) = (self.slots.limit(), self.slots.used());
+        Ledger {
+            lent: self.slots.lent(),
+            idle: self.slots.idle(),
+            opening: self.slots.opening(),
+            cleaning: self.slots.cleaning(),
+            free: limit.saturating_sub(used),
+            limit,
+            waiting: self.queue.len(),
         }
-        ledger
     }
 
     /// What has happened so far.
@@ -387,19 +357,26 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         &self.counters
     }
 
+    /// Since when the one who has waited longest waits.
+    pub(crate) fn oldest_joined(&self) -> Option<Instant> {
+        self.queue.oldest_joined()
+    }
+
     /// Why the last attempt to open a connection failed, if none has succeeded since.
     pub(crate) fn last_failure(&self) -> Option<&F> {
         self.backoff.last_failure()
     }
 
-    /// When [`tick`](Core::tick) must be called next: at the first deadline in the queue, or when the pause after a
-    /// failure ends.
-    pub(crate) fn next_deadline(&self) -> Deadline {
-        self.queue.earliest().min(Deadline::at(self.next_attempt_at()))
+    /// Why nobody is to wait for a connection at the moment, if so.
+    pub(crate) fn refusal(&self) -> Option<&F> {
+        self.backoff.refusal()
     }
 
-    fn next_attempt_at(&self) -> Option<Instant> {
-        self.backoff.next_attempt_at()
+    /// When [`tick`](Core::tick) must be called next: at the first deadline in the queue, when the pause after a
+    /// failure ends, or when the connections want looking after.
+    #[inline]
+    pub(crate) fn next_deadline(&self) -> Deadline {
+        self.queue.earliest().min(Deadline::at(self.backoff.next_attempt_at())).min(self.upkeep)
     }
 
     /// The connections that are open, whoever has them.
@@ -407,16 +384,40 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         self.slots.handles()
     }
 
-    fn lend(&mut self, slot: usize) -> Option<(LeaseId, C)> {
+    #[inline]
+    fn lend(&mut self, slot: usize, borrower: Borrower) -> Option<Lent<C>> {
         self.counters.lends += 1;
-        self.slots.lend(slot, self.counters.lends)
+        let (lease, connection, changed_hands) = self.slots.lend(slot, self.counters.lends, borrower)?;
+        Some(Lent { lease, connection, changed_hands })
+    }
+
+    /// Whether somebody waits who may be served.
+    fn may_serve(&self) -> bool {
+        !self.paused && self.queue.len() > 0
+    }
+
+    /// Why this connection is not to be lent again, if so.
+    #[inline]
+    fn must_leave(&self, slot: usize) -> Option<Cause> {
+        let Life { generation, expired, .. } = self.slots.life(slot);
+        if self.closed {
+            Some(Cause::Closed)
+        } else if *generation != self.generation {
+            Some(Cause::Cleared)
+        } else if *expired {
+            Some(Cause::Lifetime)
+        } else if self.slots.used() > self.slots.limit() {
+            Some(Cause::Surplus)
+        } else {
+            None
+        }
     }
 
     /// A clean connection is at hand: it goes to the oldest waiter, else it is idle.
     fn provide(&mut self, slot: usize, effects: &mut Effects<C, W>) {
-        if self.closed {
-            self.discard(slot, effects);
-        } else if let Some(waiter) = self.queue.oldest() {
+        if let Some(cause) = self.must_leave(slot) {
+            self.discard(slot, cause, effects);
+        } else if let Some(waiter) = self.queue.oldest().filter(|_| !self.paused) {
             self.slots.set(slot, State::Handed { waiter });
             effects.wake = self.queue.hand(waiter, slot);
         } else {
@@ -424,18 +425,37 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         }
     }
 
-    /// What is in this slot leaves the pool, and another may be opened in its place.
-    fn discard(&mut self, slot: usize, effects: &mut Effects<C, W>) {
+    /// What is in this slot leaves the pool.
+    fn leave_slot(&mut self, slot: usize, cause: Cause, effects: &mut Effects<C, W>) {
         if let Some(connection) = self.slots.vacate(slot) {
-            self.counters.closed += 1;
-            effects.close.push(connection);
+            self.counters.closed[cause as usize] += 1;
+            effects.close.push((connection, cause));
+        }
+    }
+
+    /// What is in this slot leaves the pool, and another may be opened in its place.
+    fn discard(&mut self, slot: usize, cause: Cause, effects: &mut Effects<C, W>) {
+        let replaced = self.slots.life(slot).replaced;
+        self.leave_slot(slot, cause, effects);
+        if cause == Cause::Lifetime && !replaced {
+            self.replace(None, effects);
         }
         self.open_more(effects);
     }
 
+    /// What was kept for this waiter leaves: it waits on at its old place, or gets another.
+    fn take_back(&mut self, slot: usize, waiter: usize, cause: Cause, effects: &mut Effects<C, W>) {
+        self.leave_slot(slot, cause, effects);
+        self.queue.put_back(waiter);
+        match self.slots.newest_idle().filter(|_| self.may_serve()) {
+            Some(idle) => self.provide(idle, effects),
+            None => self.open_more(effects),
+        }
+    }
+
     /// Starts as many opens as are justified.
     fn open_more(&mut self, effects: &mut Effects<C, W>) {
-        if self.queue.len() > 0 {
+        if self.queue.len() > 0 || self.warm > 0 {
             self.backoff.hurry();
         }
         while let Some(id) = self.next_open() {
@@ -443,17 +463,28 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         }
     }
 
-    /// Starts an open if more callers wait than connections are on their way, and there is room.
+    /// Starts an open if it is wanted, and there is room: more callers wait than connections are on their way, fewer are there than are
+    /// to be kept, or it is to be found out whether the server is back.
     fn next_open(&mut self) -> Option<ConnectionId> {
         let opening = self.slots.opening();
-        let wanted = !self.closed
-            && self.queue.len() > opening
-            && opening < self.backoff.allowed(self.limits.opening)
+        let ready = self.slots.idle() + self.slots.cleaning() + opening;
+        let wanted = self.queue.len() > opening
+            || ready < self.limits.min_idle
+            || self.slots.used() < self.warm
+            || (opening == 0 && self.backoff.wants_probe());
+        if wanted { self.start_opening() } else { None }
+    }
+
+    /// Starts an open if there is room.
+    fn start_opening(&mut self) -> Option<ConnectionId> {
+        let possible = !self.closed
+            && !self.paused
+            && self.slots.opening() < self.backoff.allowed(self.limits.opening)
             && self.slots.has_free();
-        if !wanted {
+        if !possible {
             return None;
         }
         self.attempts += 1;
-        self.slots.start_opening(self.attempts)
+        self.slots.start_opening(self.attempts, self.generation)
     }
 }

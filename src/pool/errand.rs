@@ -1,16 +1,20 @@
-//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, keeper, pool, promise, protocol.
+//! A query that waits for a connection with its request already encoded. Uses: connection, core, coro, deadline, error, inner, keeper, lease, metrics, promise, protocol, waiting.
 //!
 //! Whoever frees a connection sends the request of the oldest errand at once, and when the reply is there the
 //! driver gives the connection to the next. The caller sleeps from the first to the last: without errands it would be woken
 //! twice, and the connection would idle while it wakes.
 
+use std::panic::Location;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::core::{Acquire, Claim, LeaseId, Ticket};
-use super::{Inner, Return, Waking};
+use super::core::{Acquire, Borrower, Claim, LeaseId, Lent, Refusal, Ticket};
+use super::inner::{Inner, Pooled, Waking};
+use super::lease::Return;
+use super::metrics::Mark;
+use super::waiting::{joining, user};
 use crate::connection::{
     self, Answer, Fit, Introduced, Known, Link, Plan, Request, Stale, Statement, check, stale,
 };
@@ -52,8 +56,10 @@ pub(super) struct Errand {
     promise: Promise<Result<Answered>>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
+    /// Since when it has had to.
+    waits_since: OnceLock<Instant>,
     /// The connection that it was given.
-    given: OnceLock<(LeaseId, Arc<Link>)>,
+    given: OnceLock<(LeaseId, Arc<Link>, Mark)>,
     /// What the session knew of the plan when the request was sent.
     known: OnceLock<Known>,
 }
@@ -99,6 +105,7 @@ impl Inner {
             query_limit,
             promise,
             ticket: OnceLock::new(),
+            waits_since: OnceLock::new(),
             given: OnceLock::new(),
             known: OnceLock::new(),
         });
@@ -132,7 +139,7 @@ impl Inner {
             Described::Otherwise(own) => own,
             Described::Here => {
                 // The connection that answered is somebody else's by now; the catalogue is the same for all.
-                let lease = Inner::acquire(this, this.options.acquire_timeout)
+                let lease = Inner::acquire(this, this.options.acquire_timeout, Location::caller())
                     .map_err(|error| error.with_outcome(error::Outcome::Done))?;
                 let described = lease.describe_answer(&reply, Deadline::after(query_limit));
                 described.map_err(|error| error.with_outcome(error::Outcome::Done))?
@@ -147,11 +154,19 @@ impl Inner {
     /// Something is kept for this errand in the queue, or it is refused.
     pub(super) fn dispatch(errand: &Arc<Errand>) {
         let Some(ticket) = errand.ticket.get() else { return };
-        let claim = errand.inner.core.lock().claim(*ticket, || Waking::Errand(errand.clone()));
+        let claim = {
+            let mut core = errand.inner.core.lock();
+            let claim = core.claim(*ticket, || Waking::Errand(errand.clone()));
+            errand.inner.gauges.moved(&*core);
+            claim
+        };
         match claim {
             Claim::Pending => {}
-            Claim::Lent(id, link) => errand.send(id, link),
-            Claim::Refused(why) => errand.fail(errand.inner.refused(why, errand.acquire_limit)),
+            Claim::Lent(lent) => {
+                errand.waits_since.get().into_iter().for_each(|since| errand.inner.meter.waited(*since));
+                errand.send(lent);
+            }
+            Claim::Refused(why) => errand.fail(errand.refused(why)),
         }
     }
 }
@@ -162,15 +177,21 @@ impl Errand {
         let uncovered = {
             let mut core = self.inner.core.lock();
             let limit = self.acquire_limit;
-            match core.acquire(|| (Deadline::after(limit), Waking::Errand(self.clone()))) {
-                Acquire::Lent(id, link) => {
+            let join = || {
+                let joining = joining(limit, Waking::Errand(self.clone()));
+                let _ = self.waits_since.set(joining.now);
+                joining
+            };
+            match core.acquire(Borrower::NOBODY, user, join) {
+                Acquire::Lent(lent) => {
+                    self.inner.gauges.moved(&*core);
                     drop(core);
-                    self.send(id, link);
+                    self.send(lent);
                     return Ok(());
                 }
                 Acquire::Refused(why) => {
                     drop(core);
-                    return Err(self.inner.refused(why, limit));
+                    return Err(self.refused(why));
                 }
                 Acquire::Queued { ticket, open } => {
                     // Set once, and under the lock: whoever dispatches it has taken the lock since.
@@ -186,9 +207,9 @@ impl Errand {
     }
 
     /// Sends the request on the connection that is now its own.
-    fn send(self: &Arc<Errand>, id: LeaseId, link: Arc<Link>) {
-        let _ = self.given.set((id, link));
-        let Some((_, link)) = self.given.get() else { return };
+    fn send(self: &Arc<Errand>, lent: Lent<Pooled>) {
+        let _ = self.given.set((lent.lease, lent.connection.link, Mark::now()));
+        let Some((_, link, _)) = self.given.get() else { return };
         if !self.promise.is_wanted() {
             // Given up before its request was sent.
             self.give_back();
@@ -221,9 +242,14 @@ impl Errand {
     }
 
     fn give_back(&self) {
-        if let Some((id, link)) = self.given.get() {
-            Return { inner: self.inner.clone(), id: *id }.give_back(link);
+        if let Some((id, link, since)) = self.given.get() {
+            Return::new(self.inner.clone(), *id, *since).give_back(link);
         }
+    }
+
+    fn refused(&self, why: Refusal<Arc<Error>>) -> Error {
+        // Whose it is matters only for what else that one has borrowed: its caller is not asked for that.
+        self.inner.refused(why, self.acquire_limit, 0, Duration::ZERO)
     }
 
     fn fail(&self, error: Error) {
@@ -241,7 +267,7 @@ impl connection::Errand for Errand {
     }
 
     fn finish(self: Arc<Self>, reply: Result<Reply>) {
-        let Some((_, link)) = self.given.get() else { return };
+        let Some((_, link, _)) = self.given.get() else { return };
         let answered = reply.map(|reply| {
             let described = self.described(link, &reply);
             Answered { link: link.clone(), reply, described }

@@ -1,10 +1,11 @@
-//! How connections come into a pool. Uses: config, connection, core, coro, deadline, error, keeper, pool, random.
+//! How connections come into a pool, and how it hears of their end. Uses: config, connection, core, coro, deadline, error, inner, keeper, options, random.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::ConnectionId;
-use super::{GOODBYE, Hook, Inner};
+use super::inner::{GOODBYE, Inner, Pooled};
+use super::options::Hook;
 use crate::connection::{self, Connection, Fitness, Link, News};
 use crate::coro;
 use crate::deadline::Deadline;
@@ -15,12 +16,21 @@ use crate::random::fraction;
 /// An open that has not reported so long after its own limit is given up: a name server may hang.
 const OVERDUE: Duration = Duration::from_secs(1);
 
+/// Connections on their way. The keeper starts them: a lease that is dropped may ask for one, and must not do the
+/// work of starting a coroutine.
+#[derive(Default)]
+pub(super) struct Opens {
+    pub(super) wanted: Vec<ConnectionId>,
+    /// With the moment at which the pool stops counting on them.
+    under_way: Vec<(ConnectionId, Deadline)>,
+}
+
 impl Inner {
     /// For the keeper: starts a coroutine that opens a connection.
     fn open(this: &Arc<Inner>, id: ConnectionId) {
         let limit = this.config.get_connect_timeout().map(|limit| limit.saturating_add(OVERDUE));
         this.opens.lock().under_way.push((id, Deadline::after(limit)));
-        let weak = Arc::downgrade(this);
+        let (weak, start) = (Arc::downgrade(this), Instant::now());
         let opened = connection::open(this.config.clone(), this.knowledge.clone(), move |result| {
             let Some(this) = weak.upgrade() else {
                 // The pool is gone: so is the use for this.
@@ -28,6 +38,9 @@ impl Inner {
                     link.end(Deadline::after(GOODBYE))
                 };
             };
+            if result.is_ok() {
+                this.meter.opened(start);
+            }
             match (result, this.options.after_connect.clone()) {
                 (Ok(link), None) => Inner::opened(&this, id, link),
                 (Ok(link), Some(hook)) => Inner::prepare(&this, id, link, hook),
@@ -82,11 +95,21 @@ impl Inner {
 
     fn opened(this: &Arc<Inner>, id: ConnectionId, link: Arc<Link>) {
         this.opens.lock().under_way.retain(|(other, _)| *other != id);
-        Inner::tell(this, |core| core.opened(id, link.clone()));
+        let pooled = Pooled { id, link: link.clone() };
+        Inner::tell(this, |core| core.opened(id, pooled, fraction(), Instant::now()));
         let weak = Arc::downgrade(this);
         link.observe(Box::new(move |news| {
-            if let (News::Died(_), Some(this)) = (news, weak.upgrade()) {
-                Inner::tell(&this, |core| core.broke(id));
+            let Some(this) = weak.upgrade() else { return };
+            match news {
+                // The others need not be found out one by one.
+                News::Demoted => Inner::tell(&this, |core| core.distrust(id)),
+                News::Died(error) => {
+                    if connection::is_shutdown(error) {
+                        Inner::tell(&this, |core| core.distrust(id));
+                    }
+                    Inner::tell(&this, |core| core.broke(id));
+                    this.has_left(id);
+                }
             }
         }));
     }
@@ -121,9 +144,12 @@ impl Sweep for Inner {
         let (effects, next) = {
             let mut core = self.core.lock();
             let effects = core.tick(now);
+            self.gauges.publish(&*core);
             (effects, core.next_deadline())
         };
         Inner::carry_out(&self, effects);
+        let figures = self.meter.hand_over(now, self.options.min_idle, || self.gauges.read());
+        let next = next.min(Deadline::at(figures));
         self.opens.lock().under_way.iter().fold(next, |next, (_, deadline)| next.min(*deadline))
     }
 }

@@ -1,8 +1,11 @@
 //! Figures of a pool. Uses: core.
 
-use super::core::{Counters, Ledger};
+use std::time::Duration;
 
-/// Where the connections of a pool are, and what it has done. The first five add up to `limit`.
+use super::core::{Cause, Counters, Ledger};
+
+/// Where the connections of a pool are, and what it has done. The first five add up to `limit`, except that after the limit was
+/// lowered more may be in use until they come back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -12,7 +15,7 @@ pub struct Stats {
     pub idle: usize,
     /// Being opened.
     pub opening: usize,
-    /// Being cleaned.
+    /// Being cleaned, or asked for a sign of life.
     pub cleaning: usize,
     /// Not there.
     pub free: usize,
@@ -20,6 +23,8 @@ pub struct Stats {
     pub limit: usize,
     /// Callers in the queue.
     pub waiting: usize,
+    /// For how long the first in the queue has waited.
+    pub oldest_wait: Option<Duration>,
     /// Connections lent since the start.
     pub lends: u64,
     /// Callers that had to wait since the start.
@@ -28,14 +33,43 @@ pub struct Stats {
     pub timeouts: u64,
     /// Connections opened since the start.
     pub opened: u64,
+    /// Attempts to open one that failed.
+    pub failed: u64,
     /// Connections closed since the start.
     pub closed: u64,
+    /// The same by what closed them.
+    pub closes: Closes,
+    /// Leases that were reported because they were held for longer than the leak warning allows.
+    pub leaks: u64,
     /// Most connections open at the same time.
     pub most: usize,
 }
 
+/// Connections that were closed, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Closes {
+    /// Lost, or in doubt about what the session would say next.
+    pub broken: u64,
+    /// Could not be brought back to idle within the clean-up timeout.
+    pub unclean: u64,
+    /// At the end of their lifetime.
+    pub lifetime: u64,
+    /// Not used for the idle timeout.
+    pub idle: u64,
+    /// By [`clear`](crate::Pool::clear), or because the server shut down or was demoted.
+    pub cleared: u64,
+    /// Because the limit was lowered.
+    pub surplus: u64,
+    /// Their leases were held for longer than `max_hold`.
+    pub revoked: u64,
+    /// With the pool.
+    pub with_pool: u64,
+}
+
 impl Stats {
-    pub(super) fn new(ledger: &Ledger, counters: &Counters) -> Stats {
+    pub(super) fn new(ledger: &Ledger, counters: &Counters, oldest_wait: Option<Duration>) -> Stats {
+        let closed = |cause: Cause| counters.closed[cause as usize];
         Stats {
             lent: ledger.lent,
             idle: ledger.idle,
@@ -44,11 +78,24 @@ impl Stats {
             free: ledger.free,
             limit: ledger.limit,
             waiting: ledger.waiting,
+            oldest_wait,
             lends: counters.lends,
             waits: counters.waits,
             timeouts: counters.timeouts,
             opened: counters.opened,
-            closed: counters.closed,
+            failed: counters.failed,
+            closed: counters.closed.iter().sum(),
+            closes: Closes {
+                broken: closed(Cause::Broken),
+                unclean: closed(Cause::Unclean),
+                lifetime: closed(Cause::Lifetime),
+                idle: closed(Cause::Idle),
+                cleared: closed(Cause::Cleared),
+                surplus: closed(Cause::Surplus),
+                revoked: closed(Cause::Revoked),
+                with_pool: closed(Cause::Closed),
+            },
+            leaks: counters.leaks,
             most: counters.most,
         }
     }

@@ -13,6 +13,7 @@ pub(super) struct Entry {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Switch(bool),
     Table(Vec<Entry>),
     /// What no setting of ours is.
     Other,
@@ -47,6 +48,7 @@ fn entries(table: DeTable<'_>, line_at: &dyn Fn(usize) -> usize) -> Vec<Entry> {
                 DeValue::Integer(number) => {
                     i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Other, Value::Integer)
                 }
+                DeValue::Boolean(on) => Value::Switch(on),
                 DeValue::Table(table) => Value::Table(self::entries(table, line_at)),
                 _ => Value::Other,
             },

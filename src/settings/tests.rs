@@ -1,6 +1,11 @@
 //! Environments, databases as text and table, and what is refused. Uses: settings.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::value::substitute;
 use super::*;
+use crate::pool::{Pool, SessionReset};
 
 const TEXT: &str = r#"
 [default]
@@ -25,6 +30,10 @@ fn variables(name: &str) -> Option<String> {
     match name {
         "USER" => Some("ann".to_owned()),
         "SECRET" => Some("Zq7XjK9wVb".to_owned()),
+        "LIMIT" => Some("7".to_owned()),
+        "OFF" => Some("false".to_owned()),
+        "WAIT" => Some("9s".to_owned()),
+        "NONE" => Some("none".to_owned()),
         _ => None,
     }
 }
@@ -33,57 +42,205 @@ fn settings(text: &str, environment: &str) -> Result<Settings> {
     Settings::from_text(text, Path::new("app.toml"), environment)
 }
 
-fn database(environment: &str, name: &str) -> Result<DatabaseSettings> {
-    settings(TEXT, environment)?.database_with(name, &variables)
+/// What stands for the embedded server's address.
+fn embedded(pool: PoolBuilder) -> Result<(PoolBuilder, Config)> {
+    Ok((pool, Config::new().host("embedded").user("ann")))
+}
+
+fn not_embedded(_: PoolBuilder) -> Result<(PoolBuilder, Config)> {
+    panic!("it has a server");
+}
+
+fn database(environment: &str, name: &str) -> Result<(PoolBuilder, Config)> {
+    settings(TEXT, environment)?.database(name, &variables, embedded)
+}
+
+/// What these lines make of a database that is not embedded.
+fn read(lines: &str) -> (PoolBuilder, Config) {
+    let settings = settings(&format!("[default]\n{lines}"), "default");
+    let made = settings.and_then(|settings| settings.database("database", &variables, not_embedded));
+    made.unwrap_or_else(|error| panic!("{lines}: {error}"))
 }
 
 /// What is wrong with a database whose settings are these lines; they begin in line 2.
 fn refused(lines: &str) -> String {
     let settings = settings(&format!("[default]\n{lines}"), "default");
-    let error = settings.and_then(|settings| settings.database_with("database", &variables)).err();
+    let error = settings.and_then(|settings| settings.database("database", &variables, embedded)).err();
     let error = error.unwrap_or_else(|| panic!("accepted: {lines}"));
     assert!(error.is_config());
-    error.to_string()
+    format!("{error:?}")
 }
 
-fn config(settings: DatabaseSettings) -> Config {
-    match settings.url {
-        Url::Config(config) => *config,
-        Url::Embedded => panic!("embedded"),
-    }
+fn is_like(made: &PoolBuilder, expected: &PoolBuilder) {
+    assert_eq!(format!("{made:#?}"), format!("{expected:#?}"));
 }
 
 #[test]
 fn a_text_is_the_url_and_the_rest_has_defaults() {
-    let settings = database("default", "database").unwrap();
-    assert!(matches!(settings.url, Url::Embedded));
-    assert_eq!((settings.limit, settings.max_waiting), (10, 8192));
-    assert_eq!(settings.acquire_timeout, Duration::from_secs(5));
-    assert_eq!(settings.query_timeout, Some(Duration::from_secs(30)));
-    let plain = Config::new().host("db1").user("ann");
-    assert_eq!(settings.configure(plain.clone()), plain);
+    let (pool, config) = database("default", "database").unwrap();
+    is_like(&pool, &Pool::builder().name("database"));
+    assert_eq!(config, Config::new().host("embedded").user("ann"));
 }
 
 #[test]
 fn a_table_sets_what_it_names() {
-    let settings = database("test", "database").unwrap();
-    assert!(matches!(settings.url, Url::Embedded));
-    assert_eq!((settings.limit, settings.max_waiting), (3, 5));
-    assert_eq!(settings.acquire_timeout, Duration::from_millis(250));
-    assert_eq!(settings.query_timeout, None);
-    let configured = settings.configure(Config::new().user("ann"));
-    assert_eq!(configured.get_connect_timeout(), Some(Duration::from_secs(90)));
-    assert_eq!(configured.get_statement_cache_capacity(), 7);
-    assert!(configured.startup_parameters().contains(&("application_name", "till of ann")));
+    let (pool, config) = database("test", "database").unwrap();
+    let expected = Pool::builder()
+        .name("database")
+        .limit(3)
+        .max_waiting(5)
+        .acquire_timeout(Duration::from_millis(250))
+        .query_timeout(None);
+    is_like(&pool, &expected);
+    assert_eq!(config.get_connect_timeout(), Some(Duration::from_secs(90)));
+    assert_eq!(config.get_statement_cache_capacity(), 7);
+    assert!(config.startup_parameters().contains(&("application_name", "till of ann")));
+}
+
+/// A value that is not the default for each key, and the same with setters.
+const EVERY_KEY: &str = r#"
+url = "postgres://app@db1/shop"
+password = "${SECRET}"
+application_name = "till"
+connect_timeout = "2s"
+keepalives = true
+keepalives_idle = "1m"
+keepalives_interval = "7s"
+keepalives_count = 9
+tcp_user_timeout = "1500ms"
+statement_cache_capacity = 12
+max_message_size = 65536
+name = "shop of ${USER}"
+limit = 20
+min_idle = 3
+max_waiting = 100
+max_connecting = 4
+acquire_timeout = "none"
+query_timeout = "1m30s"
+max_lifetime = "1h"
+idle_timeout = "5m"
+ping_after_idle = "10s"
+ping_timeout = "500ms"
+clean_up_timeout = "3s"
+leak_warning = "1m"
+max_hold = "2m"
+session_reset = "lazy"
+"#;
+
+#[test]
+fn every_key_has_its_effect_in_a_section_and_in_an_inline_table() {
+    let seconds = Duration::from_secs;
+    let expected_pool = Pool::builder()
+        .name("shop of ann")
+        .limit(20)
+        .min_idle(3)
+        .max_waiting(100)
+        .max_connecting(4)
+        .acquire_timeout(None)
+        .query_timeout(seconds(90))
+        .max_lifetime(seconds(3600))
+        .idle_timeout(seconds(300))
+        .ping_after_idle(seconds(10))
+        .ping_timeout(Duration::from_millis(500))
+        .clean_up_timeout(seconds(3))
+        .leak_warning(seconds(60))
+        .max_hold(seconds(120))
+        .session_reset(SessionReset::Lazy);
+    let expected_config = Config::from_text("postgres://app@db1/shop", &variables)
+        .unwrap()
+        .password("Zq7XjK9wVb")
+        .application_name("till")
+        .connect_timeout(seconds(2))
+        .keepalives(true)
+        .keepalives_idle(seconds(60))
+        .keepalives_interval(seconds(7))
+        .keepalives_count(9)
+        .tcp_user_timeout(Duration::from_millis(1500))
+        .statement_cache_capacity(12)
+        .max_message_size(65536);
+    let section = format!("[default.database]{EVERY_KEY}");
+    let inline = format!("database = {{ {} }}", EVERY_KEY.trim().replace('\n', ", "));
+    for lines in [section, inline] {
+        let (pool, config) = read(&lines);
+        is_like(&pool, &expected_pool);
+        assert_eq!(config, expected_config);
+    }
+    let named: Vec<&str> = EVERY_KEY.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    for key in database::keys().filter(|key| *key != "password_file") {
+        assert!(named.contains(&key), "{key} is not tried here");
+    }
+    assert_eq!(named.len() + 1, database::keys().count());
+}
+
+#[test]
+fn none_takes_each_limit_away_that_can_be_absent() {
+    let keys = [
+        "acquire_timeout",
+        "query_timeout",
+        "max_lifetime",
+        "idle_timeout",
+        "ping_after_idle",
+        "leak_warning",
+        "max_hold",
+        "connect_timeout",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+        "tcp_user_timeout",
+    ];
+    let lines: String = keys.iter().map(|key| format!("{key} = \"none\"\n")).collect();
+    let (pool, config) = read(&format!("[default.database]\nurl = \"host=db1 user=ann\"\n{lines}"));
+    let expected = Pool::builder()
+        .name("database")
+        .acquire_timeout(None)
+        .query_timeout(None)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .ping_after_idle(None)
+        .leak_warning(None)
+        .max_hold(None);
+    is_like(&pool, &expected);
+    let expected = Config::new()
+        .host("db1")
+        .user("ann")
+        .connect_timeout(None)
+        .keepalives_idle(None)
+        .keepalives_interval(None)
+        .keepalives_count(None)
+        .tcp_user_timeout(None);
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn a_variable_may_stand_for_a_number_a_switch_or_a_duration() {
+    let (pool, config) = read(
+        "[default.database]\nurl = \"host=db1\"\nlimit = \"${LIMIT}\"\nkeepalives = \"${OFF}\"\n\
+         query_timeout = \"${WAIT}\"\nmax_hold = \"${NONE}\"\nkeepalives_count = \"${LIMIT}\"",
+    );
+    let expected = Pool::builder().name("database").limit(7).query_timeout(Duration::from_secs(9));
+    is_like(&pool, &expected);
+    assert_eq!(config.get_keepalives(), None);
+    for (line, expected) in [
+        ("limit = \"${NO_SUCH}\"", "limit: the environment variable NO_SUCH is not set"),
+        ("keepalives_count = \"${NO_SUCH}\"", "the environment variable NO_SUCH is not set"),
+        ("limit = \"${SECRET}\"", "limit: must be a whole number, at least 1"),
+        ("keepalives = \"${SECRET}\"", "keepalives: must be true or false"),
+        ("query_timeout = \"${SECRET}\"", "query_timeout: must be a duration"),
+        ("session_reset = \"${SECRET}\"", "session_reset: must be \"never\" or \"lazy\""),
+    ] {
+        let message = refused(&format!("[default.database]\nurl = \"host=db1\"\n{line}"));
+        assert!(message.starts_with("app.toml, line 4: ") && message.contains(expected), "{message}");
+        assert!(!message.contains("Zq7"), "{message}");
+    }
 }
 
 #[test]
 fn settings_beside_the_url_are_applied_to_it() {
-    let text = "[default]\ndatabase = { url = 'postgres://app@db1?connect_timeout=9', connect_timeout = 'none',\
-                password = '${SECRET}', application_name = 'till' }";
-    let settings = settings(text, "default").unwrap().database_with("database", &variables).unwrap();
-    assert!(!format!("{settings:?}").contains("Zq7"));
-    let config = config(settings);
+    let (pool, config) = read(
+        "database = { url = 'postgres://app@db1?connect_timeout=9', connect_timeout = 'none',\
+         password = '${SECRET}', application_name = 'till' }",
+    );
+    assert!(!format!("{pool:?} {config:?}").contains("Zq7"));
     assert_eq!(config.get_connect_timeout(), None);
     assert_eq!(config.get_password().map(|password| password.expose()), Some(&b"Zq7XjK9wVb"[..]));
     assert!(config.startup_parameters().contains(&("application_name", "till")));
@@ -91,15 +248,70 @@ fn settings_beside_the_url_are_applied_to_it() {
 
 #[test]
 fn the_environment_is_chosen_and_the_default_fills_in() {
-    let settings = database("production", "database").unwrap();
-    assert_eq!(settings.limit, 20);
-    let config = config(settings);
+    let (pool, config) = database("production", "database").unwrap();
+    is_like(&pool, &Pool::builder().name("database").limit(20));
     assert_eq!(config.get_connect_timeout(), Some(Duration::from_secs(9)));
     let places: Vec<_> = config.targets().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(places, ["db1:5432", "db2:5432"]);
-    assert!(matches!(database("production", "archive").unwrap().url, Url::Config(_)));
+    let (pool, config) = database("production", "archive").unwrap();
+    is_like(&pool, &Pool::builder().name("archive"));
+    assert_eq!(config.targets().unwrap()[0].port, 6000);
     let names = self::settings(TEXT, "production").unwrap();
     assert_eq!(names.names().collect::<Vec<_>>(), ["database", "archive"]);
+}
+
+/// A folder with a settings file whose database has its password in a file.
+fn with_password_file(content: &[u8], mode: u32, named: &str) -> Result<Config> {
+    let folder = Folder::new("password");
+    let file = folder.0.join("a/secret");
+    fs::write(&file, content).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let named = named.replace("FOLDER", folder.0.to_str().unwrap());
+    let text =
+        format!("[default.database]\nurl = \"host=db1 user=ann password=old\"\npassword_file = \"{named}\"");
+    let settings = Settings::from_text(&text, &folder.0.join("app.toml"), "default")?;
+    Ok(settings.database("database", &variables, not_embedded)?.1)
+}
+
+#[test]
+fn a_password_is_read_from_a_file_without_its_last_newline() {
+    for (content, expected) in [
+        ("Zq7XjK9wVb", "Zq7XjK9wVb"),
+        ("Zq7XjK9wVb\n", "Zq7XjK9wVb"),
+        ("Zq7XjK9wVb\r\n", "Zq7XjK9wVb"),
+        (" Zq7 \n\n", " Zq7 \n"),
+    ] {
+        for named in ["a/secret", "FOLDER/a/secret"] {
+            let config = with_password_file(content.as_bytes(), 0o600, named).unwrap();
+            assert_eq!(config.get_password().map(|password| password.expose()), Some(expected.as_bytes()));
+        }
+    }
+}
+
+#[test]
+fn a_password_file_that_will_not_do_is_told_by_line_and_never_quoted() {
+    let marker = "Zq7XjK9wVb";
+    for (content, mode, named, expected) in [
+        (marker.as_bytes(), 0o600, "Zq7", "the file can't be read"),
+        (marker.as_bytes(), 0o600, "a", "must be the path of a file, and it is none"),
+        (marker.as_bytes(), 0o600, "", "must be the path of a file, in quotes"),
+        (marker.as_bytes(), 0o640, "a/secret", "chmod 600"),
+        (marker.as_bytes(), 0o604, "a/secret", "chmod 600"),
+        (b"\xffZq7XjK9wVb", 0o600, "a/secret", "not UTF-8"),
+        (b"Zq7\0", 0o600, "a/secret", "password: a NUL character"),
+        (b"\n", 0o600, "a/secret", "the file is empty"),
+        (&[b'Z'; 70_000], 0o600, "a/secret", "too long"),
+    ] {
+        let error = with_password_file(content, mode, named).unwrap_err();
+        let message = format!("{error:?}");
+        assert!(message.contains("app.toml, line "), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains("Zq7") && !message.contains("ZZZ"), "{message}");
+    }
 }
 
 #[test]
@@ -117,7 +329,7 @@ fn an_unknown_environment_is_told_what_there_is() {
 
 #[test]
 fn an_unknown_database_is_told_what_there_is() {
-    let message = database("production", "databse").unwrap_err().to_string();
+    let message = database("production", "databse").map(drop).unwrap_err().to_string();
     assert_eq!(
         message,
         "app.toml: there is no setting \"databse\" in [production] or [default]; \
@@ -149,9 +361,31 @@ fn errors_tell_file_line_key_and_what_would_be_right() {
         ),
         ("[default.database]\nurl = \"embedded\"\nquery_timeout = \"0s\"", "no limit is \"none\""),
         (
-            "[default.database]\nurl = \"embedded\"\nacquire_timeout = \"none\"",
-            "acquire_timeout: must be a duration",
+            "[default.database]\nurl = \"embedded\"\nping_timeout = \"none\"",
+            "line 4: ping_timeout: must be a duration in quotes, such as \"30s\", \"250ms\" or \"1m30s\"",
         ),
+        (
+            "[default.database]\nurl = \"embedded\"\nping_timeout = \"0s\"",
+            "ping_timeout: must be longer than",
+        ),
+        ("[default.database]\nurl = \"embedded\"\nmax_hold = \"0ms\"", "no limit is \"none\""),
+        ("[default.database]\nurl = \"embedded\"\nkeepalives_idle = \"500ms\"", "must be whole seconds"),
+        ("[default.database]\nurl = \"embedded\"\nkeepalives = \"on\"", "keepalives: must be true or false"),
+        ("[default.database]\nurl = \"embedded\"\nkeepalives_count = 0", "at least 1, or \"none\""),
+        (
+            "[default.database]\nurl = \"embedded\"\nsession_reset = \"lasy\"",
+            "line 4: session_reset: must be \"never\" or \"lazy\"",
+        ),
+        (
+            "[default.database]\nurl = \"embedded\"\nlimit = 3\nmin_idle = 4",
+            "line 5: min_idle: there can't be more idle",
+        ),
+        ("database = { url = \"embedded\", limit = 70000 }", "line 2: limit: a pool has at most 65,535"),
+        (
+            "[default.database]\nurl = \"host=h\"\npassword_file = \"x\"\npassword = \"y\"",
+            "line 4: password_file: password is given too",
+        ),
+        ("[default.database]\nurl = \"embedded\"\npassword_file = \"x\"", "the embedded server has none"),
         ("[default.database]\nurl = \"embedded\"\npassword = \"x\"", "line 4: password: the embedded server"),
         ("[default.database]\nurl = \"host=h\"\npassword = \"a\\u0000b\"", "password: a NUL character"),
         (
@@ -210,8 +444,8 @@ fn variables_are_substituted() {
 fn only_the_database_that_is_asked_for_needs_its_variables() {
     let text = "[default]\ndatabase = \"embedded\"\nother = \"${NO_SUCH}\"\n[x]\ndatabase = \"${NO_SUCH}\"";
     let settings = settings(text, "default").unwrap();
-    assert!(settings.database_with("database", &variables).is_ok());
-    assert!(settings.database_with("other", &variables).is_err());
+    assert!(settings.database("database", &variables, embedded).is_ok());
+    assert!(settings.database("other", &variables, embedded).is_err());
 }
 
 /// A folder of its own that is removed in the end.
@@ -219,7 +453,10 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let folder = env::temp_dir().join(format!("maypole-settings-{name}-{}", std::process::id()));
+        // Tests run at the same time, and some make several.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("maypole-settings-{name}-{}-{number}", std::process::id()));
         fs::create_dir_all(folder.join("a/b")).unwrap();
         Folder(folder)
     }

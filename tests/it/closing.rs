@@ -28,7 +28,7 @@ fn closing_tells_those_who_wait_and_lets_those_who_have_finish() {
         })
         .collect();
     eventually("they wait", || test.pool.stats().waiting == 20);
-    test.pool.close();
+    test.pool.start_closing();
     for waiter in waiters {
         assert_closed(&waiter.join().expect("no panic"));
     }
@@ -55,8 +55,8 @@ fn closing_says_goodbye_on_idle_connections() {
     let test = TestPool::at(&proxy.url(), 4);
     drop((0..4).map(|_| test.pool.connection().expect("lent")).collect::<Vec<_>>());
     eventually("all are idle", || test.pool.stats().idle == 4);
-    test.pool.close();
-    test.pool.close();
+    test.pool.start_closing();
+    test.pool.start_closing();
     proxy.wait_for(Frontend, b'X', 4, SLACK);
     eventually("the last is gone", || test.pool.is_drained() && test.sessions("") == 0);
 }
@@ -74,7 +74,7 @@ fn closing_while_connections_are_on_their_way_leaves_none_behind() {
         .collect();
     held.wait_hits(2);
     let start = Instant::now();
-    test.pool.close();
+    test.pool.start_closing();
     for waiter in waiters {
         assert_closed(&waiter.join().expect("no panic"));
     }
@@ -93,7 +93,7 @@ fn a_query_under_way_is_answered_though_the_pool_is_closed() {
     let db = maypole::Database::from(test.pool.clone());
     let asked = maypole::spawn(move || db.query("SELECT 5", ()).value::<i32>());
     held.wait_hits(1);
-    test.pool.close();
+    test.pool.start_closing();
     held.release();
     assert_eq!(asked.join().expect("no panic").expect("an answer"), 5);
     eventually("nothing is left", || test.pool.is_drained() && test.sessions("") == 0);
@@ -133,7 +133,7 @@ fn a_goodbye_that_nobody_hears_does_not_hold_up_the_end() {
     drop((0..2).map(|_| test.pool.connection().expect("lent")).collect::<Vec<_>>());
     let deaf = proxy.deaf();
     let start = Instant::now();
-    test.pool.close();
+    test.pool.start_closing();
     eventually("nothing is left", || test.pool.is_drained());
     assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     deaf.release();

@@ -186,7 +186,7 @@ fn closing_the_pool_while_a_hook_runs_closes_its_connection() {
     let pool = test.pool.clone();
     let waiter = maypole::spawn(move || pool.connection().map(drop));
     eventually("the hook runs", || runs.load(Ordering::SeqCst) == 1);
-    test.pool.close();
+    test.pool.start_closing();
     assert!(waiter.join().expect("no panic").expect_err("closed").is_pool());
     eventually("nothing is left", || test.pool.is_drained() && test.sessions("") == 0);
 }

@@ -521,7 +521,7 @@ fn a_statement_that_was_described_in_part_is_asked_for_again() {
     assert_eq!(described_in_part(7).on(&test.db).value().expect("an answer"), 8);
     eventually("all is back", || test.pool.stats().lent == 0);
     test.settled();
-    test.pool.close();
+    test.pool.start_closing();
     eventually("nothing is left", || test.pool.is_drained());
     script.finish();
 }

@@ -169,7 +169,7 @@ fn connecting_ends_when_its_limit_says() {
         let chain = test.why_not();
         assert!(start.elapsed() < SLACK, "{limit:?} took {:?}", start.elapsed());
         assert!(chain.contains("timed out opening a connection"), "the cause of the last attempt: {chain}");
-        test.pool.close();
+        test.pool.start_closing();
         eventually("nothing is left", || test.pool.is_drained());
     }
     for limit in LONG {

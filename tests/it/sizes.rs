@@ -30,7 +30,7 @@ fn a_hostile_header_before_authentication_is_refused() {
             let test = TestPool::at(&hostile.url(), 1);
             let chain = test.why_not();
             assert!(chain.contains("the server broke the protocol"), "{length} {tag}: {chain}");
-            test.pool.close();
+            test.pool.start_closing();
             eventually("nothing is left", || test.pool.is_drained());
         }
     }
@@ -49,7 +49,7 @@ fn a_hostile_header_between_authentication_and_readiness_is_refused() {
         let test = TestPool::at(&hostile.url(), 1);
         let chain = test.why_not();
         assert!(chain.contains("the server broke the protocol"), "{length}: {chain}");
-        test.pool.close();
+        test.pool.start_closing();
         eventually("nothing is left", || test.pool.is_drained());
     }
 }

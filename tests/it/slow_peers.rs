@@ -118,7 +118,7 @@ fn a_start_up_flooded_with_notices_ends_at_the_connect_limit() {
     }
     assert!(start.elapsed() < BOUNDED * 2, "{:?}", start.elapsed());
     for test in &tests {
-        test.pool.close();
+        test.pool.start_closing();
     }
     eventually("the floods were given up", || tests.iter().all(|test| test.pool.is_drained()));
     healthy.finish();

@@ -31,8 +31,10 @@ struct Failing<F> {
     rounds: u32,
     /// No attempt starts before; `None` once that moment was seen to have passed.
     hold: Option<Instant>,
-    /// Callers are refused during the hold.
+    /// The breaker is open: callers are told of the failure at once.
     refusing: bool,
+    /// Somebody has asked for a connection since the last failure.
+    asked: bool,
 }
 
 impl<F: Clone> Backoff<F> {
@@ -69,27 +71,37 @@ impl<F: Clone> Backoff<F> {
             None => (rounds.saturating_add(1), now + delay(rounds).mul_f64(random.clamp(0.0, 1.0))),
         };
         let hold = Some(hold);
-        self.failing = Some(Failing { failure, permanent, since, latest: now, rounds, hold, refusing });
+        let asked = false;
+        self.failing =
+            Some(Failing { failure, permanent, since, latest: now, rounds, hold, refusing, asked });
         refusing
     }
 
     /// Somebody wants a connection: the next attempt comes soon, unless it would only fail again.
     pub(super) fn hurry(&mut self) {
-        if let Some(failing) = &mut self.failing
-            && !failing.permanent
+        let Some(failing) = &mut self.failing else { return };
+        failing.asked = true;
+        if !failing.permanent
             && let Some(hold) = &mut failing.hold
         {
             *hold = (*hold).min(failing.latest + HURRIED);
         }
     }
 
-    /// Ends the hold if its time is over.
+    /// Ends the hold if its time is over. If nobody asked meanwhile the breaker closes: what is known is old by then, and whoever
+    /// comes next waits for what the next attempt finds.
     pub(super) fn tick(&mut self, now: Instant) {
         if let Some(failing) = &mut self.failing
             && failing.hold.is_some_and(|hold| hold <= now)
         {
             failing.hold = None;
+            failing.refusing &= failing.asked;
         }
+    }
+
+    /// Whether an attempt is due although nobody waits: those who would are being refused.
+    pub(super) fn wants_probe(&self) -> bool {
+        self.failing.as_ref().is_some_and(|failing| failing.refusing && failing.hold.is_none())
     }
 
     /// How many connections may be opened at once, if all is well it is `usual`.
@@ -103,8 +115,7 @@ impl<F: Clone> Backoff<F> {
 
     /// Why a newcomer would wait in vain.
     pub(super) fn refusal(&self) -> Option<&F> {
-        let failing = self.failing.as_ref()?;
-        (failing.refusing && failing.hold.is_some()).then_some(&failing.failure)
+        self.failing.as_ref().filter(|failing| failing.refusing).map(|failing| &failing.failure)
     }
 
     /// The last failure, if no attempt has succeeded since.
@@ -134,7 +145,8 @@ impl<F> Backoff<F> {
         };
         let flags = u8::from(failing.permanent)
             + 2 * u8::from(failing.refusing)
-            + 4 * u8::from(failing.hold.is_some());
+            + 4 * u8::from(failing.hold.is_some())
+            + 8 * u8::from(failing.asked);
         Some((flags, failing.rounds, [since, hold, latest.min(HURRIED)].map(milliseconds)))
     }
 }
@@ -234,8 +246,18 @@ mod tests {
             backoff.tick(later);
             let told = backoff.failed("then", permanent, live, 1.0, at);
             assert_eq!(backoff.refusal().is_some(), told);
+            assert!(!backoff.wants_probe(), "not before it is due");
+            let mut asked = backoff.clone();
+            asked.hurry();
+            asked.tick(at + LONGEST);
+            assert_eq!(
+                (asked.refusal().is_some(), asked.wants_probe()),
+                (told, told),
+                "the attempt goes on for them"
+            );
             backoff.tick(at + LONGEST);
-            assert_eq!(backoff.refusal(), None, "once the next attempt is due, callers wait for it");
+            assert_eq!(backoff.refusal(), None, "nobody asked: callers wait for the next attempt");
+            assert!(!backoff.wants_probe());
             told
         };
         assert!(!fails(false, false, later - milliseconds(1)));

@@ -31,6 +31,11 @@ impl Chain {
         self.first
     }
 
+    /// The last of them.
+    pub(super) fn last(&self) -> Option<usize> {
+        self.last
+    }
+
     /// What follows `position`, which must be in the chain.
     pub(super) fn after(&self, position: usize) -> Option<usize> {
         self.links[position].after

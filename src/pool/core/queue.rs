@@ -1,8 +1,9 @@
-//! The one queue of the pool: first come, first served. Uses: chain, deadline.
+//! The one queue of the pool: first come, first served. Uses: chain, deadline, slots.
 
 use std::time::Instant;
 
 use super::chain::Chain;
+use super::slots::Borrower;
 use crate::deadline::Deadline;
 
 /// Names one wait in the queue; never used twice.
@@ -23,8 +24,18 @@ pub(crate) enum Refusal<F> {
     TimedOut,
     /// No connection can be opened, for this reason.
     Failed(F),
+    /// Every connection is held by somebody who waits for another, the caller among them.
+    Nested,
     /// The ticket was given up or used before.
     Left,
+}
+
+/// What one who has to wait brings along.
+pub(crate) struct Joining<W> {
+    pub(crate) deadline: Deadline,
+    pub(crate) now: Instant,
+    /// Wakes it.
+    pub(crate) wake: W,
 }
 
 /// What has become of a waiter.
@@ -45,6 +56,11 @@ pub(super) enum Fate<F> {
 struct Waiter<W, F> {
     /// In order of arrival.
     number: u64,
+    borrower: Borrower,
+    /// It has borrowed something already.
+    holds: bool,
+    /// When it joined.
+    joined: Instant,
     deadline: Deadline,
     /// Taken by whoever wakes it.
     wake: Option<W>,
@@ -59,6 +75,8 @@ pub(super) struct Queue<W, F> {
     gone: Vec<usize>,
     /// Those that are `Waiting`, oldest first.
     order: Chain,
+    /// Those of them that have borrowed something already: no more than there are connections.
+    holding: Vec<usize>,
     /// None of those in the queue has an earlier one.
     earliest: Deadline,
 }
@@ -66,7 +84,13 @@ pub(super) struct Queue<W, F> {
 impl<W, F: Clone> Queue<W, F> {
     /// Nobody waits.
     pub(super) fn new() -> Queue<W, F> {
-        Queue { waiters: Vec::new(), gone: Vec::new(), order: Chain::default(), earliest: Deadline::NEVER }
+        Queue {
+            waiters: Vec::new(),
+            gone: Vec::new(),
+            order: Chain::default(),
+            holding: Vec::new(),
+            earliest: Deadline::NEVER,
+        }
     }
 
     /// None of those in the queue has an earlier deadline.
@@ -79,9 +103,17 @@ impl<W, F: Clone> Queue<W, F> {
         self.order.len()
     }
 
-    /// A new waiter, at the end; `number` is larger than any before.
-    pub(super) fn join(&mut self, number: u64, deadline: Deadline, wake: W) -> Ticket {
-        let waiter = Waiter { number, deadline, wake: Some(wake), fate: Fate::Waiting };
+    /// A new waiter, at the end; `number` is larger than any before, `holds` says that it has borrowed something already.
+    pub(super) fn join(
+        &mut self,
+        number: u64,
+        borrower: Borrower,
+        holds: bool,
+        waiting: Joining<W>,
+    ) -> Ticket {
+        let Joining { deadline, now: joined, wake } = waiting;
+        let waiter =
+            Waiter { number, borrower, holds, joined, deadline, wake: Some(wake), fate: Fate::Waiting };
         let place = match self.gone.pop() {
             Some(place) => {
                 self.waiters[place] = waiter;
@@ -93,8 +125,26 @@ impl<W, F: Clone> Queue<W, F> {
             }
         };
         self.order.push_last(place);
+        if holds {
+            self.holding.push(place);
+        }
         self.earliest = self.earliest.min(deadline);
         Ticket { place, number }
+    }
+
+    /// Whether this one waits although it has borrowed something already.
+    pub(super) fn holds_and_waits(&self, who: usize) -> bool {
+        self.holding.iter().any(|place| self.waiters[*place].borrower.who == who)
+    }
+
+    /// Who is behind this ticket.
+    pub(super) fn borrower(&self, ticket: Ticket) -> Borrower {
+        self.waiters[ticket.place].borrower
+    }
+
+    /// When the one who has waited longest joined.
+    pub(super) fn oldest_joined(&self) -> Option<Instant> {
+        self.order.first().map(|place| self.waiters[place].joined)
     }
 
     /// What has become of the waiter with this ticket.
@@ -146,6 +196,9 @@ impl<W, F: Clone> Queue<W, F> {
             next = self.order.after(older);
         }
         self.order.insert_before(next, place);
+        if self.waiters[place].holds {
+            self.holding.push(place);
+        }
         self.waiters[place].fate = Fate::Waiting;
         self.earliest = self.earliest.min(self.waiters[place].deadline);
     }
@@ -190,6 +243,9 @@ impl<W, F: Clone> Queue<W, F> {
 
     fn unlink(&mut self, place: usize) {
         self.order.remove(place);
+        if self.waiters[place].holds {
+            self.holding.retain(|other| *other != place);
+        }
         if self.order.len() == 0 {
             self.earliest = Deadline::NEVER;
         }

@@ -1,5 +1,8 @@
 //! The table of connections: one slot for each that the limit allows. Uses: chain.
 
+use std::panic::Location;
+use std::time::Instant;
+
 use super::chain::Chain;
 
 /// Names an attempt to open a connection and, once it is open, the connection; never used twice.
@@ -16,6 +19,19 @@ pub(crate) struct LeaseId {
     number: u64,
 }
 
+/// Who borrows, and where in the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Borrower {
+    /// Tells a coroutine or thread from all others that live; 0 is nobody in particular.
+    pub(crate) who: usize,
+    pub(crate) site: Option<&'static Location<'static>>,
+}
+
+impl Borrower {
+    /// Nobody in particular: a request of its own.
+    pub(crate) const NOBODY: Borrower = Borrower { who: 0, site: None };
+}
+
 /// Where a slot is in its life. A lane, shared by many, will be one more state beside `Lent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -29,23 +45,30 @@ pub(super) enum State {
     Handed { waiter: usize },
     /// One coroutine owns the session.
     Lent,
-    /// Died while it was lent: the slot is free once the lease comes back.
-    Lost,
     /// Being rolled back or drained before anybody may have it.
     Cleaning,
+    /// Was idle for long, and is asked for a sign of life.
+    Checking,
 }
 
-/// All connections and their states. The counts of the ledger are taken from here whenever they are asked
-/// for: there is no number of permits that could drift.
+/// All connections and their states. The counts of the ledger are those of the lists and of [`Slots::set`], through which
+/// every change goes: there is no number of permits that could drift.
 #[derive(Clone, Debug)]
 pub(super) struct Slots<C> {
     slots: Vec<Slot<C>>,
+    /// By position, whoever borrowed the connection last; 0 once that coroutine has ended.
+    holders: Vec<usize>,
     /// Positions of the free ones.
     free: Vec<usize>,
     /// The idle ones, most recently used first: caches stay warm, and a surplus is left to age.
     idle: Chain,
-    /// How many are being opened.
     opening: usize,
+    /// `Handed` and `Lent`.
+    lent: usize,
+    /// `Cleaning` and `Checking`.
+    cleaning: usize,
+    /// How many may be in use. There are more slots after a [`limit`](Slots::limit) was lowered.
+    limit: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -55,19 +78,81 @@ struct Slot<C> {
     connection: u64,
     /// The number of the lease that was given here last.
     lease: u64,
-    /// Present in the states `Idle`, `Handed`, `Lent` and `Cleaning`.
+    /// Present in the states `Idle`, `Handed`, `Lent`, `Cleaning` and `Checking`.
     handle: Option<C>,
+    borrower: Borrower,
+    life: Life,
+}
+
+/// What is noted of a connection as time goes by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Life {
+    /// When it was first seen in its present state, `Idle` or `Lent`: nobody reads a clock to lend it.
+    pub(super) since: Option<Instant>,
+    /// When it was last asked for a sign of life since it was lent last.
+    pub(super) checked: Option<Instant>,
+    /// Of the pool, when its opening began.
+    pub(super) generation: u64,
+    /// When its lifetime is over.
+    pub(super) due: Option<Instant>,
+    /// A connection that is being opened takes its place.
+    pub(super) replaced: bool,
+    /// Not to be lent again.
+    pub(super) expired: bool,
+    /// For one that is being opened: whose place it takes.
+    pub(super) replaces: Option<ConnectionId>,
+    /// Its lease has been reported as forgotten.
+    pub(super) warned: bool,
+    /// The coroutine that borrowed it has ended.
+    pub(super) orphan: bool,
+    /// And may have ended without giving it back.
+    pub(super) doubtful: bool,
 }
 
 impl<C: Clone> Slots<C> {
     pub(super) fn new(limit: usize) -> Slots<C> {
-        let slot = Slot { state: State::Free, connection: 0, lease: 0, handle: None };
-        Slots {
-            slots: vec![slot; limit],
-            free: (0..limit).rev().collect(),
+        let mut slots = Slots {
+            slots: Vec::new(),
+            holders: Vec::new(),
+            free: Vec::new(),
             idle: Chain::default(),
             opening: 0,
+            lent: 0,
+            cleaning: 0,
+            limit: 0,
+        };
+        slots.set_limit(limit);
+        slots
+    }
+
+    /// How many may be in use from now on; those beyond stay until they leave.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        let more = self.slots.len()..limit.max(self.slots.len());
+        // They are taken from the end.
+        self.free.splice(0..0, more.clone().rev());
+        for _ in more {
+            let (life, borrower) = (Life::default(), Borrower::NOBODY);
+            self.slots.push(Slot {
+                state: State::Free,
+                connection: 0,
+                lease: 0,
+                handle: None,
+                borrower,
+                life,
+            });
+            self.holders.push(0);
         }
+    }
+
+    /// How many may be in use.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many are in use, in whatever state.
+    pub(super) fn used(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// How many connections are being opened.
@@ -75,19 +160,39 @@ impl<C: Clone> Slots<C> {
         self.opening
     }
 
+    /// How many are with a borrower, or kept for one.
+    pub(super) fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// How many are idle.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// How many are being cleaned or checked.
+    pub(super) fn cleaning(&self) -> usize {
+        self.cleaning
+    }
+
     /// Whether a connection may be opened.
     pub(super) fn has_free(&self) -> bool {
-        !self.free.is_empty()
+        self.used() < self.limit
     }
 
     /// Whether there is no connection, not even one on its way.
     pub(super) fn all_free(&self) -> bool {
-        self.free.len() == self.slots.len()
+        self.used() == 0
     }
 
     /// The idle connection that was used last.
     pub(super) fn newest_idle(&self) -> Option<usize> {
         self.idle.first()
+    }
+
+    /// The idle connection that has not been used for longest.
+    pub(super) fn oldest_idle(&self) -> Option<usize> {
+        self.idle.last()
     }
 
     /// Where this connection is, unless it has left.
@@ -103,9 +208,10 @@ impl<C: Clone> Slots<C> {
     }
 
     /// Takes a free slot for a connection that is about to be opened.
-    pub(super) fn start_opening(&mut self, number: u64) -> Option<ConnectionId> {
+    pub(super) fn start_opening(&mut self, number: u64, generation: u64) -> Option<ConnectionId> {
         let slot = self.free.pop()?;
         self.slots[slot].connection = number;
+        self.slots[slot].life = Life { generation, ..Life::default() };
         self.set(slot, State::Opening);
         Some(ConnectionId { slot, number })
     }
@@ -115,12 +221,20 @@ impl<C: Clone> Slots<C> {
         self.slots[slot].handle = Some(handle);
     }
 
-    /// Lends the connection that is in this slot.
-    pub(super) fn lend(&mut self, slot: usize, number: u64) -> Option<(LeaseId, C)> {
-        let handle = self.slots[slot].handle.clone()?;
-        self.slots[slot].lease = number;
+    /// Lends the connection that is in this slot. Tells also whether its last borrower was another.
+    pub(super) fn lend(
+        &mut self,
+        slot: usize,
+        number: u64,
+        borrower: Borrower,
+    ) -> Option<(LeaseId, C, bool)> {
+        let it = &mut self.slots[slot];
+        let handle = it.handle.clone()?;
+        it.lease = number;
+        it.borrower = borrower;
+        let other = std::mem::replace(&mut self.holders[slot], borrower.who) != borrower.who;
         self.set(slot, State::Lent);
-        Some((LeaseId { slot, number }, handle))
+        Some((LeaseId { slot, number }, handle, other))
     }
 
     /// Makes the slot free and gives back what was in it.
@@ -129,24 +243,43 @@ impl<C: Clone> Slots<C> {
         self.slots[slot].handle.take()
     }
 
-    /// The lent connection died; the slot stays taken until its lease comes back.
-    pub(super) fn lose(&mut self, slot: usize) -> Option<C> {
-        self.set(slot, State::Lost);
-        self.slots[slot].handle.take()
+    /// One that was checked is idle again: behind those that were used since, and for as long as before.
+    pub(super) fn rest(&mut self, slot: usize) {
+        let Life { since, checked, .. } = self.slots[slot].life;
+        self.set(slot, State::Idle);
+        self.idle.remove(slot);
+        self.idle.push_last(slot);
+        let life = &mut self.slots[slot].life;
+        (life.since, life.checked) = (since, checked);
     }
 
     /// Every change of state goes through here, so that the lists cannot disagree with the states.
     pub(super) fn set(&mut self, slot: usize, state: State) {
-        match std::mem::replace(&mut self.slots[slot].state, state) {
+        let it = &mut self.slots[slot];
+        match std::mem::replace(&mut it.state, state) {
             State::Idle => self.idle.remove(slot),
             State::Opening => self.opening -= 1,
-            _ => {}
+            State::Handed { .. } | State::Lent => self.lent -= 1,
+            State::Cleaning | State::Checking => self.cleaning -= 1,
+            State::Free => {}
         }
         match state {
             State::Free => self.free.push(slot),
-            State::Idle => self.idle.push_first(slot),
+            State::Idle => {
+                it.life.since = None;
+                it.life.checked = None;
+                self.idle.push_first(slot);
+            }
             State::Opening => self.opening += 1,
-            _ => {}
+            State::Handed { .. } => self.lent += 1,
+            State::Lent => {
+                it.life.since = None;
+                it.life.warned = false;
+                it.life.orphan = false;
+                it.life.doubtful = false;
+                self.lent += 1;
+            }
+            State::Cleaning | State::Checking => self.cleaning += 1,
         }
     }
 
@@ -155,14 +288,44 @@ impl<C: Clone> Slots<C> {
         self.slots[slot].state
     }
 
-    /// All states, by position.
-    pub(super) fn states(&self) -> impl Iterator<Item = State> + '_ {
-        self.slots.iter().map(|slot| slot.state)
+    /// The name of the connection at this position.
+    pub(super) fn id(&self, slot: usize) -> ConnectionId {
+        ConnectionId { slot, number: self.slots[slot].connection }
     }
 
-    /// How many slots there are.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    /// What is noted of the connection at this position.
+    pub(super) fn life(&self, slot: usize) -> &Life {
+        &self.slots[slot].life
+    }
+
+    pub(super) fn life_mut(&mut self, slot: usize) -> &mut Life {
+        &mut self.slots[slot].life
+    }
+
+    /// Whoever borrowed the connection at this position last.
+    pub(super) fn borrower(&self, slot: usize) -> Borrower {
+        self.slots[slot].borrower
+    }
+
+    pub(super) fn handle(&self, slot: usize) -> Option<&C> {
+        self.slots[slot].handle.as_ref()
+    }
+
+    /// All positions.
+    pub(super) fn positions(&self) -> std::ops::Range<usize> {
+        0..self.slots.len()
+    }
+
+    /// The positions of what this one has borrowed and not given back.
+    pub(super) fn held_by(&self, who: usize) -> impl Iterator<Item = usize> + '_ {
+        let holders = self.holders.iter().enumerate();
+        let its = holders.filter(move |(_, holder)| who != 0 && **holder == who).map(|(slot, _)| slot);
+        its.filter(|slot| self.slots[*slot].state == State::Lent)
+    }
+
+    /// This one has ended: nobody else is to be taken for it.
+    pub(super) fn forget_holder(&mut self, who: usize) {
+        self.holders.iter_mut().filter(|holder| **holder == who).for_each(|holder| *holder = 0);
     }
 
     /// The connections that are open and alive, as far as is known.
@@ -173,18 +336,21 @@ impl<C: Clone> Slots<C> {
 
 #[cfg(test)]
 impl<C: Clone> Slots<C> {
-    /// Fails unless the lists, the count and the handles say what the states say.
+    /// Fails unless the lists, the counts and the handles say what the states say.
     pub(super) fn audit(&self) {
-        let count = |wanted: State| self.slots.iter().filter(|slot| slot.state == wanted).count();
-        assert_eq!(self.free.len(), count(State::Free));
-        assert_eq!((self.idle.len(), self.idle.iter().count()), (count(State::Idle), count(State::Idle)));
-        assert_eq!(self.opening, count(State::Opening));
+        let count = |wanted: fn(&State) -> bool| self.slots.iter().filter(|slot| wanted(&slot.state)).count();
+        assert_eq!(self.free.len(), count(|it| *it == State::Free));
+        let idle = count(|it| *it == State::Idle);
+        assert_eq!((self.idle.len(), self.idle.iter().count()), (idle, idle));
+        assert_eq!(self.opening, count(|it| *it == State::Opening));
+        assert_eq!(self.lent, count(|it| matches!(it, State::Lent | State::Handed { .. })));
+        assert_eq!(self.cleaning, count(|it| matches!(it, State::Cleaning | State::Checking)));
         for (before, at) in self.free.iter().enumerate() {
             assert!(self.slots[*at].state == State::Free && !self.free[..before].contains(at));
         }
         assert!(self.idle.iter().all(|at| self.slots[at].state == State::Idle));
         for slot in &self.slots {
-            let empty = matches!(slot.state, State::Free | State::Opening | State::Lost);
+            let empty = matches!(slot.state, State::Free | State::Opening);
             assert_eq!(slot.handle.is_none(), empty, "{:?}", slot.state);
         }
     }

@@ -31,7 +31,7 @@ fn answered(begin: Vec<u8>, commit: Option<Vec<u8>>) -> Result<()> {
     let test = TestPool::built(&script.url(), |builder| builder.limit(1).query_timeout(limit));
     let result = test.db.transaction(|q| q.script("INSERT INTO t VALUES (1)"));
     test.settled();
-    test.pool.close();
+    test.pool.start_closing();
     eventually("nothing is left", || test.pool.is_drained());
     script.finish();
     result

@@ -59,6 +59,8 @@ struct State {
     /// The gate as it is in fact: the accepting thread needs a moment to stop and start listening.
     gate_now: Gate,
     stopping: bool,
+    /// Connections that came, whatever became of them.
+    knocks: usize,
 }
 
 impl State {
@@ -124,6 +126,7 @@ impl Proxy {
                 gate: Gate::Open,
                 gate_now: Gate::Open,
                 stopping: false,
+                knocks: 0,
             }),
             changed: Condvar::new(),
         });
@@ -183,6 +186,13 @@ impl Proxy {
     /// Connections accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.lock().links.len()
+    }
+
+    /// Connections that came so far, those included that were slammed or could not be connected on. Nobody counts those
+    /// that are refused.
+    #[allow(dead_code, reason = "for tests/outage.rs")]
+    pub(crate) fn knocks(&self) -> usize {
+        self.shared.lock().knocks
     }
 
     /// Connections of which not both directions have ended.
@@ -274,6 +284,17 @@ impl<'a> Traffic<'a> {
                 }
             }
         });
+    }
+
+    /// From now on the system drops every packet that a client sends on the connections there are, as a firewall does that
+    /// has forgotten them: nothing is acknowledged any more, and only the client's own system can find that out.
+    pub(crate) fn forgotten_by_the_network(self) {
+        let state = self.shared.lock();
+        for (number, link) in state.links.iter().enumerate() {
+            if self.link.is_none_or(|only| only == number) {
+                link.drop_what_comes_from_the_client();
+            }
+        }
     }
 
     /// What came to the proxy so far.
@@ -415,7 +436,10 @@ impl Rule {
 fn accept(mut listener: Listener, upstream: &Mutex<Address>, shared: &Arc<Shared>) {
     loop {
         let Ok(client) = listener.accept() else { return };
-        let (gate, stopping) = shared.with(|state| (state.gate, state.stopping));
+        let (gate, stopping) = shared.with(|state| {
+            state.knocks += 1;
+            (state.gate, state.stopping)
+        });
         if stopping {
             return;
         }

@@ -9,18 +9,12 @@ use tokio_postgres::NoTls;
 use super::System;
 use super::tokio_tasks::{self, measure};
 use crate::report::Weight;
-use crate::workload::{BATCH, Load, Workload};
+use crate::workload::{Load, Workload};
 use crate::{Result, process, world};
 
 pub const SYSTEM: System = System {
     name: "deadpool-postgres",
-    workloads: &[
-        Workload::Select,
-        Workload::Latency,
-        Workload::Borrow,
-        Workload::BorrowContended,
-        Workload::Memory,
-    ],
+    workloads: &[Workload::Select, Workload::Latency, Workload::Memory],
     run,
 };
 
@@ -28,8 +22,6 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let runtime = tokio_tasks::runtime()?;
     match load.workload {
         Workload::Select | Workload::Latency => select(name, load, &runtime),
-        Workload::Borrow => borrow(name, load, &runtime),
-        Workload::BorrowContended => borrow_contended(name, load, &runtime),
         Workload::Memory => memory(name, load, &runtime),
         other => Err(format!("{name} does not do {}", other.name()).into()),
     }
@@ -56,46 +48,6 @@ async fn ask_on(client: &Object, id: i32) -> std::result::Result<(i32, i32), Poo
     let statement = client.prepare_cached(world::SELECT).await?;
     let row = client.query_one(&statement, &[&id]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
-}
-
-fn borrow(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
-    let pool = warm_pool(load, runtime)?;
-    measure(name, load, runtime, |mut tally| {
-        let pool = pool.clone();
-        async move {
-            while tally.goes_on() {
-                for _ in 0..BATCH {
-                    if let Err(error) = pool.get().await {
-                        tally.fail(&error);
-                        return tally;
-                    }
-                }
-                tally.done_many(BATCH);
-                tokio::task::yield_now().await;
-            }
-            tally
-        }
-    })
-}
-
-fn borrow_contended(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
-    let pool = warm_pool(load, runtime)?;
-    measure(name, load, runtime, |mut tally| {
-        let pool = pool.clone();
-        async move {
-            while tally.goes_on() {
-                match pool.get().await {
-                    Ok(object) => {
-                        tokio::task::yield_now().await;
-                        drop(object);
-                        tally.done();
-                    }
-                    Err(error) => tally.fail(&error),
-                }
-            }
-            tally
-        }
-    })
 }
 
 /// A pool whose connections are all open.

@@ -1,5 +1,6 @@
 //! The systems that are measured, one file each.
 
+mod bare_pools;
 mod deadpool_postgres;
 mod deadpool_transactions;
 mod floor_blocking;
@@ -30,8 +31,10 @@ pub struct System {
 }
 
 /// The first of a workload is the one that the others are compared with.
-pub const ALL: [System; 21] = [
+pub const ALL: [System; 23] = [
     maypole_lease::SYSTEM,
+    bare_pools::DEADPOOL,
+    bare_pools::BB8,
     deadpool_postgres::SYSTEM,
     floor_coroutines::SYSTEM,
     floor_blocking::SYSTEM,

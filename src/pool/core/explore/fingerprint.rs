@@ -68,9 +68,38 @@ impl World {
         slots.hash(&mut hash);
         let opening = |id: &&ConnectionId| matches!(self.core.slots.find(**id), Some((_, State::Opening)));
         (self.opens.len(), self.opens.iter().filter(opening).count(), self.overdue.len()).hash(&mut hash);
-        self.cleaning.len().hash(&mut hash);
+        (self.cleaning.len(), self.checks.len(), self.paused, self.limit).hash(&mut hash);
+        self.lives().hash(&mut hash);
+        (self.core.warm, self.core.next_retirement.map(|at| self.left(at))).hash(&mut hash);
+        self.core.upkeep.left(self.now).hash(&mut hash);
         self.core.backoff.inspect(self.now).hash(&mut hash);
         (self.closed, self.budget).hash(&mut hash);
         hash.finish()
+    }
+
+    fn left(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.now)
+    }
+
+    /// What is noted of the connections, in any order.
+    fn lives(&self) -> Vec<u64> {
+        let slots = self.core.slots.inspect().into_iter().enumerate();
+        let mut lives: Vec<u64> = slots
+            .filter(|(_, slot)| slot.0 != State::Free)
+            .map(|(at, (state, ..))| {
+                let life = self.core.slots.life(at);
+                let mut hash = Mix::default();
+                std::mem::discriminant(&state).hash(&mut hash);
+                [life.since, life.checked].map(|it| it.map(|it| self.now - it)).hash(&mut hash);
+                (life.generation == self.core.generation).hash(&mut hash);
+                life.due.map(|due| self.left(due)).hash(&mut hash);
+                let flags = [life.expired, life.replaced, life.warned, life.orphan, life.doubtful];
+                flags.hash(&mut hash);
+                life.replaces.map(|id| self.core.slots.find(id).is_some()).hash(&mut hash);
+                hash.finish()
+            })
+            .collect();
+        lives.sort_unstable();
+        lives
     }
 }

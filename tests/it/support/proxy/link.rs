@@ -1,13 +1,14 @@
-//! One connection through a proxy: a thread for each direction. Uses: proxy, proxy/rules, frame.
+//! One connection through a proxy: a thread for each direction. Uses: proxy, proxy/rules, eventually, frame.
 
 use std::io::{self, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use socket2::Socket;
+use socket2::{SockAddr, SockFilter, Socket};
 
+use super::super::eventually::eventually;
 use super::super::frame::{
     ANSWER_BYTE, Direction, END, Fill, Frame, FrameReader, Framing, GSS_REQUEST, SSL_REQUEST, STARTUP,
 };
@@ -46,6 +47,34 @@ impl Link {
         for socket in self.sockets.iter().flatten() {
             let _ = socket.shutdown(Shutdown::Both);
         }
+    }
+
+    /// A filter that takes nothing sits before the protocol: not even a keepalive probe is answered.
+    pub(super) fn drop_what_comes_from_the_client(&self) {
+        // What the client has not acknowledged would be sent again and again, and tell it that somebody is there.
+        eventually("the client has acknowledged everything", || self.unacknowledged() == 0);
+        // "Return 0 bytes of it", in the code of BPF's classic machine.
+        let take_nothing = SockFilter::new(0x06, 0, 0, 0);
+        let [client, _] = self.sockets.as_ref().expect("a connection that is open");
+        client.attach_filter(&[take_nothing]).expect("the system knows socket filters");
+    }
+
+    /// How many bytes to the client have been sent and are not acknowledged, as Linux counts them in proc(5).
+    fn unacknowledged(&self) -> u32 {
+        let [client, _] = self.sockets.as_ref().expect("a connection that is open");
+        let hexadecimal =
+            |address: std::io::Result<SockAddr>| match address.map(|address| address.as_socket()) {
+                Ok(Some(SocketAddr::V4(address))) => {
+                    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+                }
+                other => panic!("a TCP connection of this machine, not {other:?}"),
+            };
+        let (ours, theirs) = (hexadecimal(client.local_addr()), hexadecimal(client.peer_addr()));
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+        let mut sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let socket = sockets.find(|words| words.get(1..3) == Some(&[ours.as_str(), theirs.as_str()]));
+        let queues = socket.expect("a connection that is open")[4];
+        u32::from_str_radix(queues.split(':').next().expect("two numbers"), 16).expect("a number")
     }
 
     fn one_direction_ended(&mut self) {

@@ -1,0 +1,176 @@
+//! Borrowing: what is there at once, or a place in the queue. Uses: connection, core, coro, deadline, error, inner, keeper, lease, lost, metrics.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::{Acquire, Borrower, Claim, ConnectionId, Held, Joining, Lent, Refusal, Ticket};
+use super::inner::{Inner, PoolCore, Pooled, Waking};
+use super::lease::{Lease, Return};
+use super::metrics::Mark;
+use crate::connection::Connection;
+use crate::coro;
+use crate::deadline::Deadline;
+use crate::error::{Error, Exhausted, HeldLease, Outcome, Phase, Result};
+use crate::keeper;
+
+/// What a caller needs who has to wait: only then is a clock read.
+pub(super) fn joining(limit: Option<Duration>, wake: Waking) -> Joining<Waking> {
+    let now = Instant::now();
+    Joining { deadline: Deadline::counted(limit, now), now, wake }
+}
+
+/// Who was the last to use this connection since it was lent.
+pub(super) fn user(pooled: &Pooled) -> usize {
+    pooled.link.user()
+}
+
+impl Inner {
+    pub(super) fn acquire(
+        this: &Arc<Inner>,
+        limit: Option<Duration>,
+        site: &'static Location<'static>,
+    ) -> Result<Lease> {
+        let borrower = Borrower { who: coro::identity(), site: Some(site) };
+        let (ticket, uncovered) = {
+            let mut core = this.core.lock();
+            // No clock is read and no handle made unless it has to wait.
+            match core.acquire(borrower, user, || joining(limit, Waking::caller())) {
+                Acquire::Lent(lent) => {
+                    this.gauges.moved(&*core);
+                    drop(core);
+                    return Ok(Inner::lease(this, lent, borrower.who));
+                }
+                Acquire::Refused(why) => {
+                    drop(core);
+                    return Err(this.refused(why, limit, borrower.who, Duration::ZERO));
+                }
+                Acquire::Queued { ticket, open } => (ticket, this.queued(&core, open)),
+            }
+        };
+        let waiting = Waiting { inner: this, ticket: Some(ticket), who: borrower.who };
+        if let Some(next) = uncovered {
+            // An open that is wanted is started by the keeper, at once.
+            keeper::nudge(next);
+        }
+        if limit == Some(Duration::ZERO) {
+            drop(waiting);
+            return Err(this.refused(Refusal::TimedOut, limit, borrower.who, Duration::ZERO));
+        }
+        waiting.wait(limit)
+    }
+
+    /// Somebody has joined the queue: when the keeper must come, if it would not by itself.
+    pub(super) fn queued(&self, core: &PoolCore, open: Option<ConnectionId>) -> Option<Deadline> {
+        self.gauges.publish(core);
+        let next = if open.is_some() { Deadline::after(Duration::ZERO) } else { core.next_deadline() };
+        if open.is_some() {
+            self.opens.lock().wanted.extend(open);
+        }
+        (!keeper::covers(next)).then_some(next)
+    }
+
+    fn lease(this: &Arc<Inner>, lent: Lent<Pooled>, who: usize) -> Lease {
+        if lent.changed_hands {
+            Inner::watch(this, who);
+        }
+        let connection = Connection::new(lent.connection.link, this.options.query_timeout);
+        Lease::new(connection, Return::new(this.clone(), lent.lease, Mark::now()))
+    }
+
+    /// The error for a caller that gets no connection.
+    #[cold]
+    pub(super) fn refused(
+        &self,
+        why: Refusal<Arc<Error>>,
+        limit: Option<Duration>,
+        who: usize,
+        waited: Duration,
+    ) -> Error {
+        let (exhausted, failure) = {
+            let core = self.core.lock();
+            let (ledger, now) = (core.ledger(), Instant::now());
+            let held = |held: Held| HeldLease::new(held.borrower.site, held.age);
+            let mut exhausted = Exhausted::default();
+            exhausted.waited = waited;
+            exhausted.lent = ledger.lent;
+            exhausted.idle = ledger.idle;
+            exhausted.opening = ledger.opening;
+            exhausted.cleaning = ledger.cleaning;
+            exhausted.limit = ledger.limit;
+            exhausted.waiting = ledger.waiting;
+            exhausted.paused = core.is_paused();
+            exhausted.oldest_lease = core.oldest_lease(now).map(held);
+            exhausted.own_lease = core.lease_of(who, now).map(held);
+            (exhausted, core.last_failure().cloned())
+        };
+        match why {
+            Refusal::Closed => Error::pool("the pool is closed"),
+            Refusal::QueueFull => {
+                let message = format!("the pool's queue is full (max_waiting): {exhausted}");
+                Error::pool(message).with_exhausted(exhausted)
+            }
+            Refusal::Nested => {
+                let message = format!(
+                    "waiting for a connection would never end: every one is held by a coroutine that itself waits for another; {exhausted}"
+                );
+                Error::pool(message).with_exhausted(exhausted)
+            }
+            Refusal::Failed(error) => error.duplicate(),
+            Refusal::Left => Error::pool("the wait was given up"),
+            Refusal::TimedOut => {
+                let error = Error::timeout(Phase::Queue, limit, exhausted.to_string(), Outcome::NotSent);
+                let error = error.with_exhausted(exhausted);
+                match failure {
+                    Some(failure) => error.caused_by(failure.duplicate()),
+                    None => error,
+                }
+            }
+        }
+    }
+}
+
+/// A caller in the queue: leaves it on whatever way out.
+struct Waiting<'i> {
+    inner: &'i Arc<Inner>,
+    ticket: Option<Ticket>,
+    who: usize,
+}
+
+impl Waiting<'_> {
+    fn wait(mut self, limit: Option<Duration>) -> Result<Lease> {
+        let start = Instant::now();
+        let Some(ticket) = self.ticket else {
+            return Err(self.inner.refused(Refusal::Left, limit, self.who, Duration::ZERO));
+        };
+        loop {
+            coro::park();
+            let claim = {
+                let mut core = self.inner.core.lock();
+                let claim = core.claim(ticket, Waking::caller);
+                self.inner.gauges.moved(&*core);
+                claim
+            };
+            match claim {
+                Claim::Pending => {}
+                Claim::Lent(lent) => {
+                    self.ticket = None;
+                    self.inner.meter.waited(start);
+                    return Ok(Inner::lease(self.inner, lent, self.who));
+                }
+                Claim::Refused(why) => {
+                    self.ticket = None;
+                    return Err(self.inner.refused(why, limit, self.who, start.elapsed()));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            Inner::tell(self.inner, |core| core.leave(ticket));
+        }
+    }
+}
