@@ -1,5 +1,5 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: activity, block, cancel, clean_up, config, deadline, error, fence, keeper, net, news, number, promise, protocol, standing, statement, ticket, types.
+//! Uses: activity, block, cancel, clean_up, config, deadline, error, fence, keeper, net, news, number, promise, protocol, reset, standing, statement, ticket, types.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +16,7 @@ use super::fence::Fence;
 use super::news::{News, Observer};
 use super::number::{self, Home};
 use super::plan::Knowledge;
+use super::reset::Reset;
 use super::standing::{READ_ONLY, Standing};
 use super::statement::Statements;
 use super::ticket::{Asker, Ends, Over, Ticket};
@@ -80,6 +81,7 @@ pub(super) struct State {
     pub(super) dead: Option<Error>,
     pub(super) standing: Standing,
     pub(super) asked: Asked,
+    pub(super) reset: Reset,
 }
 
 impl Link {
@@ -112,6 +114,7 @@ impl Link {
                 dead: None,
                 standing: Standing::new(config.get_target_session_attrs(), &entered),
                 asked: Asked::default(),
+                reset: Reset::default(),
             }),
             observer: OnceLock::new(),
             user: AtomicUsize::new(0),
@@ -260,7 +263,7 @@ impl Link {
             // It is sent when no cancel can hit it any more.
             state.fence.hold(bytes, exchange, ticket);
             false
-        } else if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
+        } else if let Err(PassedOver(ticket)) = state.submit(bytes, exchange, ticket) {
             let skipped = Reply::skipped(state.session.status());
             drop(state);
             let mut over = Over::default();
@@ -393,21 +396,22 @@ impl Link {
     pub(super) fn feed(self: &Arc<Self>, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
         let mut stop = false;
-        let (result, demoted) = {
+        let (result, demoted, unreset) = {
             let mut state = self.state.lock();
-            let State { session, block, fence, standing, .. } = &mut *state;
+            let State { session, block, fence, standing, reset, .. } = &mut *state;
             let before = input.len();
-            let mut filing = Filing { over, notices: &mut notices, block, fence, standing };
+            let mut filing = Filing { over, notices: &mut notices, block, fence, standing, reset };
             let result = session.feed(input, &mut filing);
+            let unreset = state.fail_reset(over);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
-            state.doomed = result.is_err();
+            state.doomed = result.is_err() || unreset.is_some();
             if state.fence.is_up() || state.fence.is_holding() {
                 state.pass(over);
             }
             if state.clean_up.is_some() {
                 stop = self.can_cancel() && state.drained(before - input.len());
             }
-            (result, self.observer.get().is_some() && state.standing.take_news())
+            (result, self.observer.get().is_some() && state.standing.take_news(), unreset)
         };
         if stop {
             self.launch(None);
@@ -420,7 +424,8 @@ impl Link {
             Fatal::Violation(violation) => Error::protocol(violation.to_string()),
             Fatal::Farewell(body) => Error::closed("the server ended the session", Outcome::NotSent)
                 .caused_by(Error::database(decode::error_fields(&body))),
-        })
+        })?;
+        unreset.map_or(Ok(()), Err)
     }
 
     /// For the driver: the kernel takes no more bytes at the moment; by then it must have.
@@ -474,10 +479,17 @@ struct Filing<'f> {
     block: &'f mut Option<Block>,
     fence: &'f mut Fence,
     standing: &'f mut Standing,
+    reset: &'f mut Reset,
 }
 
 impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        if let Asker::Reset = ticket.asker {
+            return self.reset.answered(&reply);
+        }
+        if let Some(lost) = self.reset.lost() {
+            return self.over.add(ticket.asker, Err(lost));
+        }
         if let Some(block) = self.block
             && reply.end == End::Complete
             && reply.status == Status::Transaction
@@ -496,6 +508,9 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn failed(&mut self, ticket: &Ticket, body: &[u8]) {
+        if let Asker::Reset = ticket.asker {
+            return self.reset.refused(body);
+        }
         if decode::has_code(body, READ_ONLY) {
             self.standing.refused();
         }
@@ -523,6 +538,7 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn completed(&mut self, tag: &[u8]) {
+        self.reset.completed(tag);
         self.standing.completed(tag, self.block.as_ref().map(Block::is_read_only));
     }
 

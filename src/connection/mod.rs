@@ -18,6 +18,7 @@ mod number;
 mod open;
 mod ping;
 mod plan;
+mod reset;
 mod standing;
 mod statement;
 mod sweep;

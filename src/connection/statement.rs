@@ -146,6 +146,17 @@ impl Statements {
         }
     }
 
+    /// All that it has parsed may mean something else from now on.
+    pub(crate) fn close_all_later(&mut self) {
+        self.to_close.extend(self.met.drain().map(|(number, _)| super::plan::name(number)));
+    }
+
+    /// The same of those of which it was told otherwise than others.
+    pub(crate) fn close_own_later(&mut self) {
+        let own = self.met.extract_if(|_, met| met.own.is_some());
+        self.to_close.extend(own.map(|(number, _)| super::plan::name(number)));
+    }
+
     /// The session has forgotten what it had parsed, or some of it.
     pub(crate) fn forget_all(&mut self) {
         for met in self.met.values_mut() {

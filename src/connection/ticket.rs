@@ -62,6 +62,8 @@ pub(super) enum Asker {
     Nobody,
     /// It tells that a round trip has been made.
     Fence,
+    /// It is that to a reset, which must not fail.
+    Reset,
     Caller(Promise<Result<Reply>>),
     Errand(Arc<dyn Errand>),
 }
@@ -106,7 +108,7 @@ impl Ticket {
 
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
-            Asker::Nobody | Asker::Fence => false,
+            Asker::Nobody | Asker::Fence | Asker::Reset => false,
             Asker::Caller(promise) => promise.is_wanted(),
             Asker::Errand(errand) => errand.is_wanted(),
         }
@@ -114,7 +116,7 @@ impl Ticket {
 
     pub(super) fn expire(&self) -> Option<Waiter> {
         match &self.asker {
-            Asker::Nobody | Asker::Fence => None,
+            Asker::Nobody | Asker::Fence | Asker::Reset => None,
             Asker::Caller(promise) => promise.expire(),
             Asker::Errand(errand) => errand.expire(),
         }
@@ -131,7 +133,7 @@ pub(super) struct Over {
 impl Over {
     pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
         match asker {
-            Asker::Nobody | Asker::Fence => {}
+            Asker::Nobody | Asker::Fence | Asker::Reset => {}
             Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
             Asker::Errand(errand) => self.errands.push((errand, reply)),
         }

@@ -18,6 +18,10 @@ impl Connection {
     /// Runs a user's script; with an error comes how many characters went before it.
     pub(crate) fn run_script(&self, text: &str) -> Result<(), (Error, u32)> {
         self.flush().map_err(|error| (error, 0))?;
+        if self.link.awaits_reset() && maypole_sql::ends_transactions(text) {
+            let reset = self.sync(Deadline::after(self.timeout));
+            reset.map_err(|error| (error.limited_to(self.timeout).with_outcome(Outcome::NotSent), 0))?;
+        }
         self.stay_in_block(Deadline::after(self.timeout)).map_err(|error| (error, 0))?;
         let block = self.link.with_block(|block, _| block.company(true));
         let (before, number) = block.transpose().map_err(|error| (error, 0))?.unwrap_or_default();

@@ -215,6 +215,7 @@ impl Errand {
             self.give_back();
             return;
         }
+        self.inner.prepare_to_lend(link);
         let deadline = Deadline::after(self.query_limit);
         let sending = |known| drop(self.known.set(known));
         match link.send(&self.plan, &self.request, deadline, self.clone(), sending) {

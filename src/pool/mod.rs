@@ -1,4 +1,4 @@
-//! The pool: who may use which connection now. Uses: builder, config, connection, core, error, errand, gauges, inner, journal, lease, lost, metrics, opener, operate, options, stats, waiting.
+//! The pool: who may use which connection now. Uses: builder, config, connection, core, deadline, error, errand, gauges, inner, journal, lease, lost, metrics, opener, operate, options, stats, waiting.
 
 mod builder;
 pub(crate) mod core;

@@ -1,14 +1,15 @@
-//! Borrowing: what is there at once, or a place in the queue. Uses: connection, core, coro, deadline, error, inner, keeper, lease, lost, metrics.
+//! Borrowing: what is there at once, or a place in the queue. Uses: builder, connection, core, coro, deadline, error, inner, keeper, lease, lost, metrics.
 
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::builder::SessionReset;
 use super::core::{Acquire, Borrower, Claim, ConnectionId, Held, Joining, Lent, Refusal, Ticket};
 use super::inner::{Inner, PoolCore, Pooled, Waking};
 use super::lease::{Lease, Return};
 use super::metrics::Mark;
-use crate::connection::Connection;
+use crate::connection::{Connection, Link};
 use crate::coro;
 use crate::deadline::Deadline;
 use crate::error::{Error, Exhausted, HeldLease, Outcome, Phase, Result};
@@ -74,8 +75,17 @@ impl Inner {
         if lent.changed_hands {
             Inner::watch(this, who);
         }
+        this.prepare_to_lend(&lent.connection.link);
         let connection = Connection::new(lent.connection.link, this.options.query_timeout);
         Lease::new(connection, Return::new(this.clone(), lent.lease, Mark::now()))
+    }
+
+    /// A connection is about to be used by somebody else than before.
+    #[inline]
+    pub(super) fn prepare_to_lend(&self, link: &Link) {
+        if self.options.session_reset == SessionReset::Lazy {
+            link.reset_later();
+        }
     }
 
     /// The error for a caller that gets no connection.

@@ -1,4 +1,4 @@
-//! What becomes of connections as time goes by. Uses: core, slots.
+//! What becomes of connections as time goes by. Uses: core, deadline, slots.
 //!
 //! Lending and giving back read no clock. Instead the core looks at all connections every now and then, and notes for
 //! those it sees idle or lent since when it knows that. So ages are measured from the first look, and everything here is
