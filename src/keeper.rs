@@ -1,21 +1,25 @@
-//! The one timer: a plain thread that watches every deadline. Uses: coro, deadline.
+//! The one timer: a plain thread that watches every deadline. Uses: coro, deadline, sync, wake_time.
 //!
 //! Callers wait without a timer of may's, which would cost five times the wait itself (rule M26). What
 //! has deadlines registers here once, and is swept when the earliest of them passes. A thread and not a
 //! coroutine, because may runs timed-out coroutines on its single timer thread (rule M5), and because a
 //! worker that a user blocks (rule M17) must not stop the deadlines of others.
 
+mod wake_time;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use self::wake_time::WakeTime;
 use crate::coro::{Waiter, park};
 use crate::deadline::Deadline;
+use crate::sync::AtomicU64;
 
 /// Something that has deadlines.
 pub(crate) trait Sweep: Send + Sync {
@@ -31,8 +35,7 @@ const BURIAL: Duration = Duration::from_millis(20);
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 static KEEPER: Keeper = Keeper {
-    // Before the thread runs nothing is covered, so the first caller starts it.
-    wakes_at: AtomicU64::new(u64::MAX),
+    wake_time: WakeTime::new(AtomicU64::new(WakeTime::NOTHING)),
     state: Mutex::new(State {
         running: false,
         nudged: false,
@@ -46,8 +49,8 @@ static KEEPER: Keeper = Keeper {
 };
 
 struct Keeper {
-    /// When the thread wakes next, in nanoseconds since `EPOCH`. `u64::MAX` while it sweeps.
-    wakes_at: AtomicU64,
+    /// In nanoseconds since `EPOCH`.
+    wake_time: WakeTime,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -80,11 +83,7 @@ pub(crate) fn watch(swept: Weak<dyn Sweep>) {
 /// either the keeper's sweep sees the deadline, or this sees that the keeper swept before. If it answers
 /// `false`, release the lock and [`nudge`].
 pub(crate) fn covers(deadline: Deadline) -> bool {
-    if deadline.is_never() {
-        return true;
-    }
-    let wakes_at = KEEPER.wakes_at.load(Ordering::Relaxed);
-    wakes_at != u64::MAX && deadline.left(*EPOCH).is_none_or(|left| nanoseconds(left) >= wakes_at)
+    deadline.left(*EPOCH).is_none_or(|left| KEEPER.wake_time.covers(nanoseconds(left)))
 }
 
 /// Makes the keeper cover this deadline.
@@ -161,13 +160,13 @@ pub(crate) fn bury(thing: impl Any + Send) {
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn run() {
     let mut sweeps: Vec<Arc<dyn Sweep>> = Vec::new();
     loop {
-        KEEPER.wakes_at.store(u64::MAX, Ordering::Relaxed);
+        KEEPER.wake_time.sweeps();
         let mut rings = Vec::new();
         let mut dead = Vec::new();
         let now = Instant::now();
@@ -196,8 +195,7 @@ fn run() {
         }
         let mut state = KEEPER.state.lock();
         next = next.into_iter().chain(state.wanted).min();
-        let wakes_at = next.map_or(u64::MAX - 1, |at| nanoseconds(at.saturating_duration_since(*EPOCH)));
-        KEEPER.wakes_at.store(wakes_at, Ordering::Relaxed);
+        KEEPER.wake_time.sleeps_until(next.map(|at| nanoseconds(at.saturating_duration_since(*EPOCH))));
         while !state.nudged {
             match next {
                 Some(at) if at <= Instant::now() => break,

@@ -46,7 +46,7 @@
 //! * [`transaction`](macro@transaction): a function whose statements take effect together, retried when another client got in
 //!   the way. [`Tx`]: a transaction under way, what such a function queries with. [`TxOptions`]: what it is asked to be.
 //! * [`Pool`]: who may use which connection now. A coroutine borrows a connection; the [`Lease`] it holds gives it back.
-//! * [`Connection`]: one session with the server.
+//! * [`Connection`]: one session with the server. [`CancelHandle`]: stops what it runs.
 //! * [`FromRow`], [`FromValue`], [`Row`], [`Serde`]: what rows become. [`Params`]: what stands for `$1, $2 …`.
 //! * [`Config`]: where a server is and who we are there.
 //! * [`Error`]: what went wrong, and what is known of the effects.
@@ -63,6 +63,7 @@
 //! # Features
 //!
 //! * `embedded`: the throw-away server. Off by default; on in this package's own examples and tests.
+//! * `metrics`: figures of the pool for the recorder of the `metrics` facade, named as OpenTelemetry names them. Off by default.
 //! * `derive`: the derives of [`FromSql`] and [`ToSql`] for enums, composites and domains. Their code names
 //!   `::postgres_types`, so that crate has to be among the program's dependencies too.
 //! * `with-chrono-0_4`, `with-uuid-1` and the others of postgres-types under the same names, and `array-impls`: types of
@@ -112,6 +113,7 @@ mod source;
 mod sql;
 mod sqlstate;
 mod suggest;
+mod sync;
 mod transaction;
 mod transaction_function;
 mod workers;
@@ -119,7 +121,7 @@ mod workers;
 pub use check::Report;
 pub use columns::{Column, Columns};
 pub use config::{Config, SslMode, TargetSessionAttrs};
-pub use connection::Connection;
+pub use connection::{CancelHandle, Connection};
 pub use coro::{JoinHandle, STACK_SIZE, spawn};
 pub use database::Database;
 pub use error::{DbError, Error, Exhausted, HeldLease, Outcome, Phase, Result};
@@ -174,6 +176,10 @@ extern crate self as maypole;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/queries.md")]
 mod page_of_queries {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operating.md")]
+mod page_of_operators {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/transactions.md")]

@@ -1,10 +1,9 @@
-//! One value on its way from one place to one waiter. Uses: coro.
+//! One value on its way from one place to one waiter. Explored with loom in `loom/`. Uses: coro, sync.
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::coro::{self, Waiter};
+use crate::sync::Mutex;
 
 /// The sender's end. Whoever fills it wakes the one who waits.
 pub(crate) struct Promise<T>(Arc<Mutex<State<T>>>);

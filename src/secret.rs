@@ -16,6 +16,11 @@ impl Secret {
         Secret(text.into().into_bytes())
     }
 
+    /// A key of bytes that are no text.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Secret {
+        Secret(bytes.to_vec())
+    }
+
     /// The text itself, for the moment it is needed.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0

@@ -72,6 +72,10 @@ impl<'q, P: Params> Sql<'q, P> {
 
     /// How long the reply may take, instead of the pool's query timeout; `None` is for ever. For a stream it counts for
     /// each chunk.
+    ///
+    /// When the time has passed the server is told to stop, and its word on that is waited for up to 250 ms more: the error
+    /// tells whether the statement was stopped and had no effect ([`Outcome::RolledBack`](crate::Outcome::RolledBack)) or
+    /// nobody knows. If it was faster than the cancel, its result is returned. A COMMIT is never told to stop.
     pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Sql<'q, P> {
         self.call.timeout = Some(limit.into());
         self

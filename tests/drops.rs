@@ -59,10 +59,14 @@ enum By {
     Return,
 }
 
+/// Goes on for a while when it is told to stop, longer than its caller waits for that.
+const STUBBORN: &str = "DO $$ BEGIN PERFORM pg_sleep(5);
+    EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(0.4); END $$";
+
 /// Waits until it is cancelled, panics, or comes back. Something is asked and not answered meanwhile.
 fn end(by: By, connection: &Connection, first: First) -> Result<()> {
     let first = first;
-    let late = connection.query("SELECT pg_sleep(0.05)", ()).timeout(Duration::from_millis(1)).run();
+    let late = connection.query(STUBBORN, ()).timeout(Duration::from_millis(1)).run();
     assert!(late.is_err_and(|error| error.is_timeout()));
     match by {
         By::Panic => panic!("on purpose"),

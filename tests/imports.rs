@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "suggest",
     "deadline",
     "random",
+    "sync",
     "coro",
     "guard",
     "keeper",

@@ -16,6 +16,7 @@ use support::backend::{announce, authentication_ok};
 use support::eventually::eventually;
 use support::pool::TestPool;
 use support::raw::{Raw, echo};
+use support::server::server;
 
 /// The system's allocator, with a count.
 struct Counting;
@@ -151,6 +152,30 @@ fn an_idle_connection_holds_no_more_than_16_kib_and_shrinks_again() {
     }
     let over: Vec<_> = table.iter().filter(|(_, held)| *held > MOST).collect();
     assert!(over.is_empty(), "more than {MOST} bytes: {over:#?}");
+}
+
+/// Case 48: thousands of statements, each used once, on connections that keep few of them.
+#[test]
+fn statements_that_come_and_go_leave_the_memory_as_it_was() {
+    const CAPACITY: usize = 20;
+    let _alone = alone();
+    let test = TestPool::configured(
+        &server().url(),
+        |config| config.statement_cache_capacity(CAPACITY),
+        |builder| builder.limit(1),
+    );
+    let run = |numbers: std::ops::Range<i32>| {
+        for number in numbers {
+            let sql = format!("SELECT {number} + $1::int4");
+            assert_eq!(test.db.query(&sql, (1,)).value::<i32>().expect("an answer"), number + 1);
+        }
+        at_rest()
+    };
+    let before = run(0..500);
+    let after = run(500..3_000);
+    println!("{before} bytes after 500 statements, {after} after 3,000");
+    assert!(after - before < 16 * KIB, "{before} bytes after 500 statements, {after} after 3,000");
+    test.finish();
 }
 
 /// Case 38: five bytes that announce two gigabytes do not make us ask for them.

@@ -54,6 +54,9 @@ impl fmt::Display for TargetSessionAttrs {
 }
 
 impl TargetSessionAttrs {
+    /// All of them, by the words of libpq.
+    pub(crate) const WORDS: [(&'static str, TargetSessionAttrs); 6] = WORDS;
+
     /// The one that libpq calls so.
     pub(super) fn named(word: &str) -> Option<TargetSessionAttrs> {
         WORDS.iter().find(|(known, _)| *known == word).map(|(_, attributes)| *attributes)

@@ -1,9 +1,10 @@
-//! How a session comes back to idle by itself. Uses: deadline, link, protocol, ticket.
+//! How a session comes back to idle by itself. Uses: cancel, deadline, link, protocol, ticket.
 
 use bytes::BytesMut;
 
+use super::cancel::PATIENCE;
 use super::link::{Link, State};
-use super::ticket::Ticket;
+use super::ticket::{Ends, Ticket};
 use crate::deadline::Deadline;
 use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::Status;
@@ -14,6 +15,11 @@ pub(super) struct CleanUp {
     pub(super) deadline: Deadline,
     /// Why it died then.
     pub(super) overdue: &'static str,
+    /// From when on the server is told to stop what is outstanding; that it was, once.
+    pub(super) stop: Deadline,
+    pub(super) stopped: bool,
+    /// Bytes that came since it began.
+    pub(super) drained: usize,
     rolled_back: bool,
     done: Box<dyn FnOnce() + Send>,
 }
@@ -24,16 +30,26 @@ impl CleanUp {
         overdue: &'static str,
         done: impl FnOnce() + Send + 'static,
     ) -> CleanUp {
-        CleanUp { deadline, overdue, rolled_back: false, done: Box::new(done) }
+        CleanUp {
+            deadline,
+            overdue,
+            stop: Deadline::NEVER,
+            stopped: false,
+            drained: 0,
+            rolled_back: false,
+            done: Box::new(done),
+        }
     }
 }
 
 impl Link {
-    /// Asks the driver to bring the session back to idle: finish what is outstanding, roll back. Then `done` is called;
-    /// if it takes beyond the deadline the connection dies instead. Does not wait.
+    /// Asks the driver to bring the session back to idle: finish what is outstanding, which the server is told to stop if it
+    /// takes long or is much; roll back. Then `done` is called; if it takes beyond the deadline the connection dies instead.
+    /// Does not wait.
     pub(crate) fn clean_up(&self, deadline: Deadline, done: impl FnOnce() + Send + 'static) {
-        let clean_up = CleanUp::new(deadline, "its clean-up took too long", done);
-        self.ask(deadline, |state| state.clean_up = Some(clean_up));
+        let mut clean_up = CleanUp::new(deadline, "its clean-up took too long", done);
+        clean_up.stop = Deadline::after(PATIENCE);
+        self.ask(deadline.min(clean_up.stop), |state| state.clean_up = Some(clean_up));
     }
 }
 
@@ -42,7 +58,7 @@ impl State {
     /// trip that is owed. Returns what to call after the last.
     pub(super) fn advance_clean_up(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
         let clean_up = self.clean_up.as_mut()?;
-        if self.session.is_waiting() {
+        if self.session.is_waiting() || self.fence.is_up() {
             return None;
         }
         let ticket = Ticket::nobodys();
@@ -53,7 +69,7 @@ impl State {
                 let mut rollback = BytesMut::new();
                 // A constant text: it cannot fail.
                 let _ = Encoder::new(&mut rollback, usize::MAX).query("ROLLBACK");
-                let _ = self.session.submit(&rollback, encode::SIMPLE, ticket);
+                let _ = self.session.submit(&rollback, encode::SIMPLE, ticket.that_ends(Ends::Rollback));
             }
         } else if std::mem::take(&mut self.owes_round_trip) {
             let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);

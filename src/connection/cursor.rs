@@ -1,10 +1,11 @@
-//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, execute, from_row, promise, protocol, row.
+//! A result read in chunks, in bounded memory. Uses: connection, deadline, error, execute, from_row, promise, protocol, row, ticket.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::execute::{Fit, Portal, Request};
+use super::ticket::Ends;
 use super::{Connection, check};
 use crate::deadline::Deadline;
 use crate::error::{QueryContext, Result};
@@ -128,15 +129,16 @@ impl Cursor {
             // A savepoint that was left by a panic is undone with the next request, and this one is none of a statement.
             connection.undo(Deadline::after(self.limit))?;
             let exchange = if self.bare { encode::EXECUTE_NEXT } else { encode::EXECUTE_NEXT_AND_SYNC };
-            let claim = connection.submit(exchange, Deadline::after(self.limit), |encoder| {
-                encoder.execute(&self.portal, self.rows)?;
-                if self.bare {
-                    encoder.flush()
-                } else {
-                    encoder.sync()
-                }
-                Ok(())
-            })?;
+            let claim =
+                connection.submit(Ends::Nothing, exchange, Deadline::after(self.limit), |encoder| {
+                    encoder.execute(&self.portal, self.rows)?;
+                    if self.bare {
+                        encoder.flush()
+                    } else {
+                        encoder.sync()
+                    }
+                    Ok(())
+                })?;
             self.next = Some(claim);
         }
         Ok(())

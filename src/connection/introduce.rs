@@ -48,7 +48,7 @@ impl Link {
         errand: Arc<dyn Errand>,
         sending: impl FnOnce(Known),
     ) -> Result<()> {
-        let ticket = Ticket::of(Asker::Errand(errand), deadline);
+        let ticket = Ticket::of(Asker::Errand(errand), deadline).that_ends(plan.ends);
         self.introduce(plan, request, &encode::STATEMENT, false, sending, ticket)
     }
 
@@ -62,7 +62,7 @@ impl Link {
         deadline: Deadline,
     ) -> Result<(Known, Claim<Result<Reply>>)> {
         let (slot, claim) = promise();
-        let ticket = Ticket::of(Asker::Caller(slot), deadline);
+        let ticket = Ticket::of(Asker::Caller(slot), deadline).that_ends(plan.ends);
         let mut known = Known::Not;
         self.introduce(plan, request, steps, may_write, |what| known = what, ticket)?;
         Ok((known, claim))

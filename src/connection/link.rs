@@ -1,9 +1,8 @@
 //! What the driver, the callers and the keeper share of one connection.
-//! Uses: activity, block, clean_up, config, coro, deadline, error, keeper, net, news, number, promise, protocol, reset, standing, statement, ticket, types.
+//! Uses: activity, block, cancel, clean_up, config, deadline, error, fence, keeper, net, news, number, promise, protocol, reset, standing, statement, ticket, types.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use may::io::WaitIoWaker;
@@ -11,20 +10,21 @@ use parking_lot::Mutex;
 
 use super::activity::Asked;
 use super::block::Block;
+use super::cancel;
 use super::clean_up::CleanUp;
+use super::fence::Fence;
 use super::news::{News, Observer};
 use super::number::{self, Home};
 use super::plan::Knowledge;
 use super::reset::Reset;
 use super::standing::{READ_ONLY, Standing};
 use super::statement::Statements;
-use super::ticket::{Asker, Over, Ticket};
+use super::ticket::{Asker, Ends, Over, Ticket};
 use crate::config::Config;
-use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, QueryContext, Result};
 use crate::keeper::{self, Sweep};
-use crate::net::Socket;
+use crate::net::{Address, Socket};
 use crate::promise::{Claim, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
@@ -37,6 +37,8 @@ pub(crate) struct Link {
     /// Wakes the driver.
     waker: WaitIoWaker,
     pub(crate) entered: Entered,
+    /// Where it was entered: a cancel has to go to the same server.
+    pub(super) address: Address,
     pub(crate) knowledge: Arc<Knowledge>,
     /// How it was made, for another to the same server.
     pub(crate) config: Arc<Config>,
@@ -56,28 +58,26 @@ pub(crate) struct Link {
 /// How many bytes wait for what comes next at most.
 const MOST_QUIET: usize = 64 * 1024;
 
-/// How long the reply of an errand may take to come after its caller has given up.
-const DRAIN: Duration = Duration::from_secs(2);
-
 pub(super) struct State {
     pub(super) session: Session<Ticket>,
     pub(super) statements: Statements,
+    pub(super) fence: Fence,
     /// The driver has been woken and has not looked since.
     signalled: bool,
     /// Bytes that the driver has taken to send.
     taken: u64,
     /// Say goodbye when nothing is outstanding; at the deadline go without.
-    ending: Option<Deadline>,
+    pub(super) ending: Option<Deadline>,
     /// Bring the session back to idle until then.
     pub(super) clean_up: Option<CleanUp>,
     /// A round trip that begins from now on must be complete before it is lent: the clean-up makes it.
     pub(super) owes_round_trip: bool,
     /// The driver waits for the kernel to take bytes, until then.
-    write_deadline: Deadline,
+    pub(super) write_deadline: Deadline,
     /// The transaction block under way.
     block: Option<Block>,
     /// The server broke the protocol or said farewell: it will be dead in a moment.
-    doomed: bool,
+    pub(super) doomed: bool,
     pub(super) dead: Option<Error>,
     pub(super) standing: Standing,
     pub(super) asked: Asked,
@@ -86,6 +86,7 @@ pub(super) struct State {
 
 impl Link {
     pub(crate) fn new(
+        address: Address,
         socket: Socket,
         entered: Entered,
         knowledge: Arc<Knowledge>,
@@ -95,11 +96,13 @@ impl Link {
         let link = Arc::new(Link {
             waker: socket.waker(),
             socket,
+            address,
             knowledge,
             limit,
             state: Mutex::new(State {
                 session: Session::new(limit),
                 statements: Statements::new(config.get_statement_cache_capacity()),
+                fence: Fence::default(),
                 signalled: false,
                 taken: 0,
                 ending: None,
@@ -185,13 +188,15 @@ impl Link {
 
     /// Whether replies are outstanding.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.state.lock().session.is_waiting()
+        let state = self.state.lock();
+        state.session.is_waiting() || state.fence.is_holding()
     }
 
     /// Whether replies are outstanding that nobody waits for: they may change the status.
     pub(crate) fn is_unsettled(&self) -> bool {
         let state = self.state.lock();
-        state.session.waiting().any(|ticket| !ticket.is_wanted())
+        let mut waiting = state.session.waiting().chain(state.fence.tickets());
+        waiting.any(|ticket| !ticket.is_wanted())
     }
 
     /// Why it died, if it has.
@@ -207,15 +212,7 @@ impl Link {
 
     /// Whether it may be lent: alive, idle outside a transaction, nothing outstanding.
     pub(crate) fn fitness(&self) -> Fitness {
-        let state = self.state.lock();
-        if state.doomed || state.dead.is_some() || state.ending.is_some() {
-            Fitness::Broken
-        } else if state.session.is_quiet() && state.session.status() == Status::Idle && !state.owes_round_trip
-        {
-            Fitness::Clean
-        } else {
-            Fitness::Dirty
-        }
+        self.state.lock().fitness()
     }
 
     pub(super) fn with_statements<R>(&self, with: impl FnOnce(&mut Statements) -> R) -> R {
@@ -228,9 +225,10 @@ impl Link {
         bytes: &[u8],
         exchange: Exchange,
         deadline: Deadline,
+        ends: Ends,
     ) -> Result<Claim<Result<Reply>>> {
         let (slot, claim) = promise();
-        self.post(bytes, exchange, Ticket::of(Asker::Caller(slot), deadline))?;
+        self.post(bytes, exchange, Ticket::of(Asker::Caller(slot), deadline).that_ends(ends))?;
         Ok(claim)
     }
 
@@ -261,16 +259,20 @@ impl Link {
             drop(state);
             return Err(Error::closed("the connection is closed", Outcome::NotSent).caused_by(cause));
         }
-        state.reset_first(&ticket.asker);
-        if let Err(PassedOver(ticket)) = state.session.submit(bytes, exchange, ticket) {
+        let now = if state.fence.is_up() {
+            // It is sent when no cancel can hit it any more.
+            state.fence.hold(bytes, exchange, ticket);
+            false
+        } else if let Err(PassedOver(ticket)) = state.send(bytes, exchange, ticket) {
             let skipped = Reply::skipped(state.session.status());
             drop(state);
             let mut over = Over::default();
             over.add(ticket.asker, Ok(skipped));
             over.tell();
             return Ok(());
-        }
-        let now = now || state.session.output().len() > MOST_QUIET;
+        } else {
+            now || state.session.output().len() > MOST_QUIET
+        };
         let asleep = now && !std::mem::replace(&mut state.signalled, true);
         let covered = keeper::covers(deadline);
         drop(state);
@@ -305,17 +307,23 @@ impl Link {
     pub(crate) fn kill(&self, error: Error) {
         let taken = self.state.lock().taken;
         self.die(error, taken);
+        self.wake();
+    }
+
+    /// Makes the driver look again.
+    pub(super) fn wake(&self) {
         self.waker.wakeup();
     }
 
     /// The caller has just stopped waiting for the reply of this query: if it fails, nobody else knows which it was.
     pub(super) fn give_up(&self, query: &QueryContext) {
         let mut state = self.state.lock();
-        let State { session, block, .. } = &mut *state;
+        let State { session, block, fence, .. } = &mut *state;
         let given_up = |ticket: &&mut Ticket| {
             matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted() && ticket.query.is_none()
         };
-        let Some(ticket) = session.waiting_mut().find(given_up) else { return };
+        let mut waiting = session.waiting_mut().chain(fence.tickets_mut());
+        let Some(ticket) = waiting.find(given_up) else { return };
         ticket.query = Some(Box::new(query.clone()));
         if ticket.failed.get()
             && let Some(block) = block
@@ -326,7 +334,8 @@ impl Link {
 
     /// Whether requests were sent that no Sync has closed yet.
     pub(super) fn is_unsynced(&self) -> bool {
-        self.state.lock().session.is_unsynced()
+        let state = self.state.lock();
+        state.fence.is_unsynced().unwrap_or(state.session.is_unsynced())
     }
 
     /// The end: everybody who waits is told, each with whether its request had left.
@@ -337,15 +346,22 @@ impl Link {
             if state.dead.is_some() {
                 return;
             }
-            for (ticket, left) in state.session.abandon(sent) {
+            let State { session, fence, block, .. } = &mut *state;
+            let held = fence.abandon().map(|ticket| (ticket, false));
+            for (ticket, left) in session.abandon(sent).chain(held) {
                 let outcome = if left { Outcome::Unknown } else { Outcome::NotSent };
                 let message = if left {
                     "the connection was lost before the reply came; the statement may have taken effect"
                 } else {
                     "the connection was lost before the statement was sent"
                 };
-                let lost = Error::closed(message, outcome).caused_by(error.duplicate());
-                over.add(ticket.asker, Err(lost));
+                let lost = if ticket.stopped {
+                    let message = "the server was told to stop it, and then the connection was lost; the statement may have taken effect";
+                    cancel::late(block.as_ref(), message, outcome)
+                } else {
+                    Error::closed(message, outcome)
+                };
+                over.add(ticket.asker, Err(lost.caused_by(error.duplicate())));
             }
             state.dead = Some(error.duplicate());
         }
@@ -377,18 +393,29 @@ impl Link {
     }
 
     /// For the driver: feeds what has arrived.
-    pub(super) fn feed(&self, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
+    pub(super) fn feed(self: &Arc<Self>, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
+        let mut stop = false;
         let (result, demoted, unreset) = {
             let mut state = self.state.lock();
-            let State { session, block, standing, reset, .. } = &mut *state;
-            let result =
-                session.feed(input, &mut Filing { over, notices: &mut notices, block, standing, reset });
+            let State { session, block, fence, standing, reset, .. } = &mut *state;
+            let before = input.len();
+            let mut filing = Filing { over, notices: &mut notices, block, fence, standing, reset };
+            let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             let unreset = state.fail_reset(over);
             state.doomed = result.is_err() || unreset.is_some();
+            if unreset.is_none() && (state.fence.is_up() || state.fence.is_holding()) {
+                state.pass(over);
+            }
+            if state.clean_up.is_some() {
+                stop = self.can_cancel() && state.drained(before - input.len());
+            }
             (result, self.observer.get().is_some() && state.standing.take_news(), unreset)
         };
+        if stop {
+            self.launch(None);
+        }
         notices.log();
         if demoted {
             self.tell_demoted();
@@ -429,46 +456,19 @@ pub(super) enum Order {
     Leave,
 }
 
-impl Sweep for Link {
-    fn sweep(self: Arc<Self>, now: Instant) -> Deadline {
-        let mut woken = Vec::new();
-        let mut next = Deadline::NEVER;
-        let mut drained = Deadline::NEVER;
-        let overdue = {
-            let mut state = self.state.lock();
-            if state.dead.is_some() {
-                return Deadline::NEVER;
-            }
-            for ticket in state.session.waiting_mut() {
-                if ticket.is_wanted() && ticket.deadline.passed(now) {
-                    woken.extend(ticket.expire());
-                }
-                if ticket.is_wanted() {
-                    next = next.min(ticket.deadline);
-                } else if let Asker::Errand(_) = ticket.asker {
-                    // Its caller has given up, and nobody holds a lease whose return would begin a clean-up.
-                    let deadline = *ticket.drain.get_or_insert_with(|| Deadline::at(Some(now + DRAIN)));
-                    drained = drained.min(deadline);
-                }
-            }
-            let limits = [
-                (drained, "its reply was given up and took too long to come"),
-                (state.write_deadline, "the server took no bytes for too long"),
-                state.clean_up.as_ref().map_or((Deadline::NEVER, ""), |c| (c.deadline, c.overdue)),
-                (
-                    state.ending.unwrap_or(Deadline::NEVER),
-                    "its work was not done when the close deadline passed",
-                ),
-            ];
-            next = limits.iter().fold(next, |next, (deadline, _)| next.min(*deadline));
-            limits.iter().find(|(deadline, _)| deadline.passed(now)).map(|(_, reason)| *reason)
-        };
-        woken.iter().for_each(Waiter::wake);
-        if let Some(reason) = overdue {
-            self.kill(Error::closed(format!("the connection was closed: {reason}"), Outcome::Unknown));
-            return Deadline::NEVER;
+impl State {
+    pub(super) fn fitness(&self) -> Fitness {
+        if self.doomed || self.dead.is_some() || self.ending.is_some() {
+            Fitness::Broken
+        } else if self.session.is_quiet()
+            && self.session.status() == Status::Idle
+            && !self.owes_round_trip
+            && !self.fence.is_up()
+        {
+            Fitness::Clean
+        } else {
+            Fitness::Dirty
         }
-        next
     }
 }
 
@@ -477,6 +477,7 @@ struct Filing<'f> {
     over: &'f mut Over,
     notices: &'f mut Notices,
     block: &'f mut Option<Block>,
+    fence: &'f mut Fence,
     standing: &'f mut Standing,
     reset: &'f mut Reset,
 }
@@ -495,7 +496,11 @@ impl Sink<Ticket> for Filing<'_> {
         {
             block.forgive();
         }
-        self.over.add(ticket.asker, Ok(reply));
+        if let Asker::Fence = ticket.asker {
+            self.fence.crossed(reply.end);
+        }
+        let stopped = if ticket.stopped { cancel::stopped(&reply, self.block.as_ref()) } else { None };
+        self.over.add(ticket.asker, stopped.map_or(Ok(reply), Err));
     }
 
     fn wanted(&self, ticket: &Ticket) -> bool {

@@ -1,14 +1,16 @@
-//! One session: what its owner may ask of it. Uses: answer, block, config, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
+//! One session: what its owner may ask of it. Uses: answer, block, cancel, config, cursor, deadline, error, execute, introduce, link, plan, promise, protocol, statement.
 
 mod activity;
 mod answer;
 mod attributes;
 mod block;
+mod cancel;
 mod clean_up;
 mod cursor;
 mod describe;
 mod driver;
 mod execute;
+mod fence;
 mod introduce;
 mod link;
 mod news;
@@ -19,7 +21,7 @@ mod plan;
 mod reset;
 mod standing;
 mod statement;
-mod temporary;
+mod sweep;
 mod ticket;
 mod transaction;
 mod types;
@@ -28,10 +30,11 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
+pub(crate) use activity::Activity;
 pub(crate) use answer::Answer;
 pub(crate) use block::{Block, MOST_SAVEPOINTS, Terms};
 pub(crate) use cursor::Cursor;
@@ -45,10 +48,13 @@ pub(crate) use open::open;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
 pub(crate) use ticket::Errand;
+use ticket::{Ends, Ticket};
+
+pub use cancel::CancelHandle;
 
 use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::error::{Error, Outcome, Phase, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::promise::{Claim, Waited};
 use crate::protocol::decode::{self, Messages};
 use crate::protocol::encode::{self, Encoder};
@@ -143,7 +149,7 @@ impl Connection {
         let mut bytes = BytesMut::new();
         // A constant text: it cannot fail.
         let _ = Encoder::new(&mut bytes, usize::MAX).query(text);
-        self.link.post_and_forget(&bytes, encode::SIMPLE);
+        let _ = self.link.post(&bytes, encode::SIMPLE, Ticket::nobodys().that_ends(Ends::of(text)));
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -183,7 +189,7 @@ impl Connection {
         self.refuse_while_streaming()?;
         self.link.note_script(text);
         let deadline = Deadline::after(self.timeout).min(deadline);
-        let reply = self.ask(encode::SIMPLE, deadline, |encoder| encoder.query(text));
+        let reply = self.ask_ending(Ends::of(text), encode::SIMPLE, deadline, |encoder| encoder.query(text));
         reply.map_err(|error| error.limited_to(self.timeout))
     }
 
@@ -194,19 +200,31 @@ impl Connection {
         deadline: Deadline,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Reply> {
-        let claim = self.submit(exchange, deadline, encode)?;
+        self.ask_ending(Ends::Nothing, exchange, deadline, encode)
+    }
+
+    /// The same for a request that may end a transaction.
+    fn ask_ending(
+        &self,
+        ends: Ends,
+        exchange: Exchange,
+        deadline: Deadline,
+        encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
+    ) -> Result<Reply> {
+        let claim = self.submit(ends, exchange, deadline, encode)?;
         self.wait(claim)
     }
 
     fn submit(
         &self,
+        ends: Ends,
         exchange: Exchange,
         deadline: Deadline,
         encode: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
     ) -> Result<Claim<Result<Reply>>> {
         let mut scratch = self.take_scratch();
         encode(&mut Encoder::new(&mut scratch, self.link.limit()))?;
-        let claim = self.link.submit(&scratch, exchange, deadline);
+        let claim = self.link.submit(&scratch, exchange, deadline, ends);
         self.keep_scratch(scratch);
         claim
     }
@@ -240,11 +258,9 @@ impl Connection {
             Waited::Overdue => {
                 let detail =
                     "the statement was sent and may still take effect; its reply will be thrown away";
-                if let Some(limit) = self.link.with_block(|block, _| block.passed(Instant::now())).flatten() {
-                    return Err(Error::timeout(Phase::Transaction, Some(limit), detail, Outcome::Unknown));
-                }
-                // How long the limit was is known to whoever made a deadline of it.
-                Err(Error::timeout(Phase::Query, None, detail, Outcome::Unknown))
+                let late =
+                    self.link.with_block(|block, _| cancel::late(Some(block), detail, Outcome::Unknown));
+                Err(late.unwrap_or_else(|| cancel::late(None, detail, Outcome::Unknown)))
             }
         }
     }

@@ -76,6 +76,7 @@ fn enter(config: Arc<Config>, knowledge: Arc<Knowledge>) -> Result<(Arc<Link>, B
 
 /// A session whose start-up is over.
 struct Opened {
+    address: Address,
     socket: Socket,
     entered: Entered,
     /// What came behind the start-up.
@@ -84,7 +85,7 @@ struct Opened {
 
 impl Opened {
     fn link(self, knowledge: Arc<Knowledge>, config: &Arc<Config>) -> (Arc<Link>, BytesMut) {
-        (Link::new(self.socket, self.entered, knowledge, config.clone()), self.input)
+        (Link::new(self.address, self.socket, self.entered, knowledge, config.clone()), self.input)
     }
 
     /// It is not needed.
@@ -104,7 +105,7 @@ fn endpoint(target: &Target) -> Endpoint {
     }
 }
 
-fn tcp_options(config: &Config) -> TcpOptions {
+pub(super) fn tcp_options(config: &Config) -> TcpOptions {
     TcpOptions {
         keepalive: config.get_keepalives().map(|keepalives| Keepalive {
             idle: keepalives.idle,
@@ -169,7 +170,9 @@ fn enter_at(
     let result = start_up(&mut wire, endpoint, config)
         .and_then(|mut entered| Ok((judge(&mut wire, &mut entered, endpoint, config)?, entered)));
     match result {
-        Ok((unfit, entered)) => Ok((Opened { socket: wire.socket, entered, input: wire.input }, unfit)),
+        Ok((unfit, entered)) => {
+            Ok((Opened { address: address.clone(), socket: wire.socket, entered, input: wire.input }, unfit))
+        }
         Err(error) => {
             keeper::bury(wire.socket);
             Err(error)

@@ -1,4 +1,4 @@
-//! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, protocol, source, statement, types.
+//! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, protocol, source, statement, ticket, types.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use postgres_types::{Oid, Type};
 use rustc_hash::FxHashMap;
 
 use super::statement::Statement;
+use super::ticket::Ends;
 use super::types::Types;
 use crate::columns::{Column, Columns};
 use crate::declared::{Declared, Kind};
@@ -37,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) session: Option<Cow<'static, str>>,
     /// Its answer has to be seen before anything else is sent: it may end the transaction, or take what is behind it for data.
     pub(super) alone: bool,
+    /// Whether it ends a transaction.
+    pub(super) ends: Ends,
 }
 
 /// The name of a plan, on every session.
@@ -51,7 +54,8 @@ impl Plan {
         let params = types.iter().map(|oid| Type::from_oid(*oid).unwrap_or(Type::TEXT)).collect();
         let columns = Arc::new(Columns::new(Vec::new()));
         let statement = Arc::new(Statement::new(params, columns, false));
-        Plan { number, name, sql, declared: None, types, statement, session: None, alone: true }
+        let ends = Ends::of(&sql);
+        Plan { number, name, sql, declared: None, types, statement, session: None, alone: true, ends }
     }
 
     /// The same for a session that is to tell what it makes of the types: nothing is written for them yet.
@@ -181,6 +185,7 @@ impl Plans {
             statement,
             alone: session.is_some() || maypole_sql::copies(source.text()),
             session,
+            ends: asked.ends,
         });
         let mut inner = self.inner.lock();
         match source {

@@ -10,12 +10,12 @@
 use bytes::BytesMut;
 
 use super::link::{Link, State};
-use super::ticket::{Asker, Over, Ticket};
+use super::ticket::{Asker, Ends, Over, Ticket};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome};
 use crate::protocol::decode;
 use crate::protocol::encode::{self, Encoder};
-use crate::protocol::session::{End, Reply, Status};
+use crate::protocol::session::{End, Exchange, PassedOver, Reply, Status};
 
 /// DISCARD ALL but for prepared statements and plans, which stay; and in a transaction, which DISCARD ALL refuses. Its
 /// isolation level is said because with a default of SERIALIZABLE READ ONLY DEFERRABLE it would wait for other transactions.
@@ -112,9 +112,19 @@ impl Link {
 }
 
 impl State {
-    /// A request is about to be queued: what goes in front of it.
-    pub(super) fn reset_first(&mut self, asker: &Asker) {
-        if let Asker::Nobody | Asker::Reset = asker {
+    /// Queues a request, behind the reset that is due.
+    pub(super) fn send(
+        &mut self,
+        bytes: &[u8],
+        exchange: Exchange,
+        ticket: Ticket,
+    ) -> Result<(), PassedOver<Ticket>> {
+        self.reset_first(&ticket.asker);
+        self.session.submit(bytes, exchange, ticket)
+    }
+
+    fn reset_first(&mut self, asker: &Asker) {
+        if let Asker::Nobody | Asker::Reset | Asker::Fence = asker {
             return;
         }
         self.reset.ran = true;
@@ -124,7 +134,9 @@ impl State {
             let mut bytes = BytesMut::with_capacity(RESET.len() + 8);
             // A constant text: it cannot fail.
             let _ = Encoder::new(&mut bytes, usize::MAX).query(RESET);
-            let _ = self.session.submit(&bytes, encode::SIMPLE, Ticket::of(Asker::Reset, Deadline::NEVER));
+            // No cancel is aimed at it: the session would be lost for nothing.
+            let ticket = Ticket::of(Asker::Reset, Deadline::NEVER).that_ends(Ends::Commit);
+            let _ = self.session.submit(&bytes, encode::SIMPLE, ticket);
         }
     }
 

@@ -13,12 +13,47 @@ use crate::protocol::session::Reply;
 pub(super) struct Ticket {
     pub(super) asker: Asker,
     pub(super) deadline: Deadline,
-    /// For an errand whose caller has given up: until when its reply must have come.
-    pub(super) drain: Option<Deadline>,
+    /// Whether it ends a transaction.
+    pub(super) ends: Ends,
+    /// Its deadline has passed, and the server was told to stop it.
+    pub(super) stopped: bool,
+    /// For an errand whose caller has given up.
+    pub(super) drain: Option<Drain>,
     /// What it was, once its caller has given up.
     pub(super) query: Option<Box<QueryContext>>,
     /// It is what has made the transaction fail.
     pub(super) failed: Cell<bool>,
+}
+
+/// Whether a request ends a transaction: what may be done to it by a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// It does not: it may be stopped.
+    Nothing,
+    /// Only that: it would have to be sent again.
+    Rollback,
+    /// COMMIT or PREPARE TRANSACTION, alone or among others. Stopped half way it may be durable here and not on the standby.
+    Commit,
+}
+
+impl Ends {
+    /// Of what is sent by the simple protocol, or by a command of ours.
+    pub(super) fn of(text: &str) -> Ends {
+        match text {
+            "ROLLBACK" => Ends::Rollback,
+            text if maypole_sql::ends_transactions(text) => Ends::Commit,
+            _ => Ends::Nothing,
+        }
+    }
+}
+
+/// How long a reply that nobody waits for may hold its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// From when on the server is told to stop.
+    pub(super) stop: Deadline,
+    /// The reply must have come by then.
+    pub(super) end: Deadline,
 }
 
 /// Where a reply goes.
@@ -27,6 +62,8 @@ pub(super) enum Asker {
     Nobody,
     /// It is that to a reset, which must not fail.
     Reset,
+    /// It tells that a round trip has been made.
+    Fence,
     Caller(Promise<Result<Reply>>),
     Errand(Arc<dyn Errand>),
 }
@@ -44,16 +81,34 @@ pub(crate) trait Errand: Send + Sync {
 
 impl Ticket {
     pub(super) fn of(asker: Asker, deadline: Deadline) -> Ticket {
-        Ticket { asker, deadline, drain: None, query: None, failed: Cell::new(false) }
+        Ticket {
+            asker,
+            deadline,
+            ends: Ends::Nothing,
+            stopped: false,
+            drain: None,
+            query: None,
+            failed: Cell::new(false),
+        }
+    }
+
+    /// The same for a request that may end a transaction.
+    pub(super) fn that_ends(self, ends: Ends) -> Ticket {
+        Ticket { ends, ..self }
     }
 
     pub(super) fn nobodys() -> Ticket {
         Ticket::of(Asker::Nobody, Deadline::NEVER)
     }
 
+    /// Whether it belongs to a round trip of the fence.
+    pub(super) fn is_fence(&self) -> bool {
+        matches!(self.asker, Asker::Fence)
+    }
+
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
-            Asker::Nobody | Asker::Reset => false,
+            Asker::Nobody | Asker::Reset | Asker::Fence => false,
             Asker::Caller(promise) => promise.is_wanted(),
             Asker::Errand(errand) => errand.is_wanted(),
         }
@@ -61,7 +116,7 @@ impl Ticket {
 
     pub(super) fn expire(&self) -> Option<Waiter> {
         match &self.asker {
-            Asker::Nobody | Asker::Reset => None,
+            Asker::Nobody | Asker::Reset | Asker::Fence => None,
             Asker::Caller(promise) => promise.expire(),
             Asker::Errand(errand) => errand.expire(),
         }
@@ -78,7 +133,7 @@ pub(super) struct Over {
 impl Over {
     pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
         match asker {
-            Asker::Nobody | Asker::Reset => {}
+            Asker::Nobody | Asker::Reset | Asker::Fence => {}
             Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
             Asker::Errand(errand) => self.errands.push((errand, reply)),
         }

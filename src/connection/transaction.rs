@@ -1,10 +1,11 @@
 //! A session's part in a transaction: what is sent along, savepoints, COMMIT, and what has failed.
-//! Uses: block, connection, deadline, error, introduce, link, number, promise, protocol, statement.
+//! Uses: block, connection, deadline, error, introduce, link, number, promise, protocol, statement, ticket.
 
 use std::borrow::Cow;
 
 use super::block::{self, Block, Later, Terms};
 use super::number::{self, Number};
+use super::ticket::Ends;
 use super::{Connection, check, stale};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, QueryContext, Result};
@@ -36,7 +37,8 @@ impl Connection {
         }
         self.refuse_while_streaming().map_err(|error| (error, 0))?;
         self.link.note_script(text);
-        let reply = self.ask(encode::SIMPLE, Deadline::after(self.timeout), |encoder| {
+        let deadline = Deadline::after(self.timeout);
+        let reply = self.ask_ending(Ends::of(text), encode::SIMPLE, deadline, |encoder| {
             encoder.query(&sent)?;
             // Not before it is known that it can be sent: the commands would be lost with it.
             self.link.with_block(|block, _| block.accompanied());
@@ -118,7 +120,7 @@ impl Connection {
 
     /// Sends a command of ours with a Sync: behind an error the server passes over it, and would never answer a simple query.
     fn command(&self, text: &str) -> Result<Reply> {
-        self.ask(encode::COMMAND, Deadline::after(self.timeout), |encoder| {
+        self.ask_ending(Ends::of(text), encode::COMMAND, Deadline::after(self.timeout), |encoder| {
             encoder.command(text)?;
             encoder.sync();
             Ok(())

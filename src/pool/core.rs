@@ -310,6 +310,11 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         }
     }
 
+    /// How often all connections were told to go.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Time has passed: deadlines in the queue, the pause after a failure and the lives of connections may be over. Costs next to
     /// nothing when none is, so it may be called every few milliseconds.
     pub(crate) fn tick(&mut self, now: Instant) -> Effects<C, W> {
@@ -447,10 +452,10 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     fn take_back(&mut self, slot: usize, waiter: usize, cause: Cause, effects: &mut Effects<C, W>) {
         self.leave_slot(slot, cause, effects);
         self.queue.put_back(waiter);
-        match self.slots.newest_idle().filter(|_| self.may_serve()) {
-            Some(idle) => self.provide(idle, effects),
-            None => self.open_more(effects),
+        if let Some(idle) = self.slots.newest_idle().filter(|_| self.may_serve()) {
+            self.provide(idle, effects);
         }
+        self.open_more(effects);
     }
 
     /// Starts as many opens as are justified.

@@ -114,7 +114,7 @@ impl Inner {
         let Answered { link, reply, described } = match claim.wait() {
             Waited::Value(result) => {
                 std::mem::forget(guard);
-                result?
+                result.map_err(|error| error.limited_to(query_limit))?
             }
             Waited::Overdue => {
                 let detail =

@@ -1,5 +1,5 @@
 //! What the handles of a pool share: the core in its lock, and what carries out its decisions.
-//! Uses: config, connection, core, coro, deadline, errand, error, gauges, keeper, metrics, opener, options.
+//! Uses: config, connection, core, coro, deadline, errand, error, gauges, journal, keeper, metrics, opener, options.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::core::{ConnectionId, Core, Effects, Overlong};
 use super::errand::Errand;
 use super::gauges::Gauges;
+use super::journal;
 use super::metrics::Meter;
 use super::opener::Opens;
 use super::options::Options;
@@ -37,6 +38,8 @@ pub(super) struct Inner {
     pub(super) onlookers: Mutex<Vec<(u64, Waiter)>>,
     /// Whether there are any.
     pub(super) watched: AtomicBool,
+    /// Whether callers are told of a failure at once, as far as the log knows.
+    pub(super) breaker_logged: AtomicBool,
     /// Kept as long as the pool lives: the embedded server.
     keep: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -89,6 +92,7 @@ impl Inner {
             leaving: Mutex::default(),
             onlookers: Mutex::default(),
             watched: AtomicBool::new(false),
+            breaker_logged: AtomicBool::new(false),
             keep,
         });
         inner.gauges.publish(&*inner.core.lock());
@@ -120,10 +124,7 @@ impl Inner {
             keeper::nudge(Deadline::after(std::time::Duration::ZERO));
         }
         for (pooled, cause) in close {
-            log::debug!(
-                target: "maypole::pool", pool = &*this.name, connection = pooled.link.entered.process, cause:? = cause;
-                "a connection leaves"
-            );
+            journal::closed(&this.name, pooled.link.entered.process, cause);
             this.say_goodbye(&pooled);
         }
         for (id, pooled) in check {
@@ -157,6 +158,31 @@ impl Inner {
         self.tell_onlookers();
     }
 
+    /// Writes to the log if callers are told of a failure at once from now on, or no longer.
+    pub(super) fn log_breaker(&self) {
+        let failure = self.core.lock().refusal().cloned();
+        if self.breaker_logged.swap(failure.is_some(), Ordering::Relaxed) != failure.is_some() {
+            match failure {
+                Some(failure) => journal::breaker_opened(&self.name, &failure),
+                None => journal::breaker_closed(&self.name),
+            }
+        }
+    }
+
+    /// Tells the core that all connections have to go, and why.
+    pub(super) fn renew(this: &Arc<Inner>, why: &str, tell: impl FnOnce(&mut PoolCore) -> PoolEffects) {
+        let (mut before, mut after) = (0, 0);
+        Inner::tell(this, |core| {
+            before = core.generation();
+            let effects = tell(core);
+            after = core.generation();
+            effects
+        });
+        if after != before {
+            journal::renewed(&this.name, after, why);
+        }
+    }
+
     /// Something has changed that somebody may wait for.
     fn tell_onlookers(&self) {
         if self.watched.load(Ordering::Acquire) {
@@ -169,11 +195,8 @@ impl Inner {
         let Overlong { connection: Pooled { id, link }, held, .. } = overlong;
         let closed = this.core.lock().is_closed();
         let why = if closed { "the pool was closed" } else { "it was held for longer than max_hold" };
-        let site = held.borrower.site.map(|site| format!(", taken at {site}")).unwrap_or_default();
-        log::warn!(
-            target: "maypole::pool", pool = &*this.name, connection = link.entered.process;
-            "a lease is revoked: {why}{site}"
-        );
+        let site = journal::taken_at(held);
+        journal::revoked(&this.name, link.entered.process, held, why);
         this.leaving.lock().push(*id);
         link.revoke(Error::closed(format!("the lease was revoked: {why}{site}"), Outcome::Unknown));
         this.has_left(*id);

@@ -1,4 +1,4 @@
-//! Leases that nobody can give back any more, or that somebody has forgotten. Uses: connection, core, coro, error, inner.
+//! Leases that nobody can give back any more, or that somebody has forgotten. Uses: connection, core, coro, error, inner, journal.
 //!
 //! A stack that overflows ends its coroutine without running destructors (rule M14), so a lease in it stays taken. But
 //! what belongs to the coroutine itself is dropped, and tells the pool: if the coroutine overflowed, its leases are taken
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::core::{Held, Overlong};
 use super::inner::{Inner, Pooled};
+use super::journal;
 use crate::coro::{self, Ending};
 use crate::error::{Error, Outcome};
 
@@ -45,25 +46,12 @@ impl Inner {
             );
             return;
         }
-        let site = held.borrower.site.map(|site| format!(", taken at {site}")).unwrap_or_default();
-        let doing = match (activity.executing, &activity.statement) {
-            (true, Some(statement)) => format!("it is executing {statement}"),
-            (true, None) => "it is executing".to_owned(),
-            (false, Some(statement)) => format!("it is idle; its last statement was {statement}"),
-            (false, None) => "nothing was executed on it".to_owned(),
-        };
-        log::warn!(
-            target: "maypole::pool", pool = &*this.name, connection = pooled.link.entered.process;
-            "a lease has been held for {} s{site}: {doing}", held.age.as_secs()
-        );
+        journal::leaked(&this.name, pooled.link.entered.process, held, &activity);
     }
 
     fn take_back(&self, pooled: &Pooled, held: Held, why: &str) {
-        let site = held.borrower.site.map(|site| format!(", taken at {site}")).unwrap_or_default();
-        log::error!(
-            target: "maypole::pool", pool = &*self.name, connection = pooled.link.entered.process;
-            "a lease is lost{site}: {why}; its connection is closed"
-        );
+        let site = journal::taken_at(&held);
+        journal::lost(&self.name, pooled.link.entered.process, &held, why);
         // The pool hears of its death as of any other, and the slot is free.
         pooled.link.kill(Error::closed(format!("the lease was lost{site}: {why}"), Outcome::Unknown));
     }

@@ -1,10 +1,11 @@
-//! The pool: who may use which connection now. Uses: builder, config, connection, core, error, errand, gauges, inner, lease, lost, metrics, opener, operate, options, stats, waiting.
+//! The pool: who may use which connection now. Uses: builder, config, connection, core, error, errand, gauges, inner, journal, lease, lost, metrics, opener, operate, options, stats, waiting.
 
 mod builder;
 pub(crate) mod core;
 mod errand;
 mod gauges;
 mod inner;
+mod journal;
 mod lease;
 mod lost;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]

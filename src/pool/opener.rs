@@ -1,10 +1,11 @@
-//! How connections come into a pool, and how it hears of their end. Uses: config, connection, core, coro, deadline, error, inner, keeper, options, random.
+//! How connections come into a pool, and how it hears of their end. Uses: config, connection, core, coro, deadline, error, inner, journal, keeper, options, random.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::ConnectionId;
 use super::inner::{GOODBYE, Inner, Pooled};
+use super::journal;
 use super::options::Hook;
 use crate::connection::{self, Connection, Fitness, Link, News};
 use crate::coro;
@@ -38,8 +39,9 @@ impl Inner {
                     link.end(Deadline::after(GOODBYE))
                 };
             };
-            if result.is_ok() {
+            if let Ok(link) = &result {
                 this.meter.opened(start);
+                journal::opened(&this.name, link.entered.process, start.elapsed());
             }
             match (result, this.options.after_connect.clone()) {
                 (Ok(link), None) => Inner::opened(&this, id, link),
@@ -97,15 +99,18 @@ impl Inner {
         this.opens.lock().under_way.retain(|(other, _)| *other != id);
         let pooled = Pooled { id, link: link.clone() };
         Inner::tell(this, |core| core.opened(id, pooled, fraction(), Instant::now()));
+        this.log_breaker();
         let weak = Arc::downgrade(this);
         link.observe(Box::new(move |news| {
             let Some(this) = weak.upgrade() else { return };
             match news {
                 // The others need not be found out one by one.
-                News::Demoted => Inner::tell(&this, |core| core.distrust(id)),
+                News::Demoted => {
+                    Inner::renew(&this, "a server takes no writes any more", |core| core.distrust(id))
+                }
                 News::Died(error) => {
                     if connection::is_shutdown(error) {
-                        Inner::tell(&this, |core| core.distrust(id));
+                        Inner::renew(&this, "a server shuts down", |core| core.distrust(id));
                     }
                     Inner::tell(&this, |core| core.broke(id));
                     this.has_left(id);
@@ -117,9 +122,10 @@ impl Inner {
     fn failed(this: &Arc<Inner>, id: ConnectionId, error: Error) {
         this.opens.lock().under_way.retain(|(other, _)| *other != id);
         let permanent = is_permanent(&error);
-        log::warn!(target: "maypole::pool", "a connection could not be opened: {error:?}");
+        journal::open_failed(&this.name, &error);
         let error = Arc::new(error);
         Inner::tell(this, |core| core.open_failed(id, error, permanent, fraction(), Instant::now()));
+        this.log_breaker();
     }
 
     fn wanted_opens(&self) -> Vec<ConnectionId> {
@@ -148,6 +154,7 @@ impl Sweep for Inner {
             (effects, core.next_deadline())
         };
         Inner::carry_out(&self, effects);
+        self.log_breaker();
         let figures = self.meter.hand_over(now, self.options.min_idle, || self.gauges.read());
         let next = next.min(Deadline::at(figures));
         self.opens.lock().under_way.iter().fold(next, |next, (_, deadline)| next.min(*deadline))

@@ -115,7 +115,7 @@ impl Pool {
     /// Replaces all connections: idle ones are closed now, others when they come back. For when the server behind the address
     /// has changed. When the server says that it shuts down, this happens by itself.
     pub fn clear(&self) {
-        Inner::tell(&self.0, Core::clear);
+        Inner::renew(&self.0, "the program asked for it", Core::clear);
     }
 
     /// Opens connections until there are so many, idle or lent, and waits for them: after a start, so that the first callers need not.

@@ -16,6 +16,9 @@ pub(crate) const MAX_ITERATIONS: u32 = 100_000;
 /// From this count on the hashing happens on a plain thread: 4,096, PostgreSQL's default, takes 1.2 ms.
 pub(crate) const ITERATIONS_ON_COROUTINE: u32 = 8_192;
 
+/// How many bytes a key to cancel with has: four in protocol 3.0, any number up to 256 in later ones.
+const KEY: std::ops::RangeInclusive<usize> = 4..=256;
+
 /// Who we are and what we may reveal.
 pub(crate) struct Credentials<'c> {
     pub(crate) user: &'c str,
@@ -40,7 +43,8 @@ pub(crate) enum Next {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entered {
     pub(crate) process: i32,
-    pub(crate) secret_key: i32,
+    /// What a cancel needs. A pooler may not tell it.
+    pub(crate) key: Option<Secret>,
     pub(crate) server_version: String,
     /// Whether transactions are read-only unless they say otherwise. PostgreSQL 14 and later tell.
     pub(crate) default_transaction_read_only: Option<bool>,
@@ -123,10 +127,10 @@ impl Authenticate {
             (b'K', Stage::Entered) => {
                 let (process, key) = body
                     .split_first_chunk::<4>()
-                    .and_then(|(process, key)| Some((process, key.first_chunk::<4>()?)))
+                    .filter(|(_, key)| KEY.contains(&key.len()))
                     .ok_or_else(|| violation("BackendKeyData is malformed"))?;
                 self.entered.process = i32::from_be_bytes(*process);
-                self.entered.secret_key = i32::from_be_bytes(*key);
+                self.entered.key = Some(Secret::of_bytes(key));
                 Ok(Next::Read)
             }
             (b'Z', Stage::Entered) if body == b"I" => Ok(Next::Ready(std::mem::take(&mut self.entered))),

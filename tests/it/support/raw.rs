@@ -9,7 +9,9 @@ use std::thread::{self, JoinHandle};
 use socket2::Socket;
 
 use super::backend::{self, INT8};
-use super::frame::{END, Fill, Frame, FrameReader, Framing, GSS_REQUEST, SSL_REQUEST, STARTUP};
+use super::frame::{
+    CANCEL_REQUEST, END, Fill, Frame, FrameReader, Framing, GSS_REQUEST, SSL_REQUEST, STARTUP,
+};
 use super::listener::{Listener, Place, UNIX_PORT};
 use super::responder::{Answer, Next, Responder};
 
@@ -131,6 +133,11 @@ impl Peer {
             match frame.tag {
                 SSL_REQUEST | GSS_REQUEST if self.send(b"N") => {}
                 STARTUP => return true,
+                CANCEL_REQUEST => {
+                    // As a server does that has nothing to stop.
+                    let _ = self.socket.shutdown(std::net::Shutdown::Both);
+                    return false;
+                }
                 _ => return false,
             }
         }

@@ -63,7 +63,7 @@ impl World {
             && wanted
             && ledger.free > 0
             && ledger.opening < core.backoff.allowed(2);
-        assert!(!one_more, "nobody opens what is wanted");
+        assert!(!one_more, "nobody opens what is wanted: {ledger:?} {used} {}", core.warm);
         assert!(ledger.opening <= 2);
         assert_eq!(core.is_drained(), self.closed && used == 0);
     }

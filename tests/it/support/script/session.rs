@@ -111,6 +111,11 @@ impl Session {
                 match frame.tag {
                     SSL_REQUEST | GSS_REQUEST => self.send(b"N")?,
                     STARTUP => return self.send(&backend::greeting()),
+                    // As a server does that has nothing to stop.
+                    CANCEL_REQUEST => {
+                        self.step(&Step::HangUp)?;
+                        return Err(End::Allowed);
+                    }
                     _ => return self.wrong(&frame),
                 }
             },
