@@ -372,6 +372,12 @@ impl Link {
         }
     }
 
+    /// It is dead, and nobody has been told.
+    #[cfg(test)]
+    pub(crate) fn die_unnoticed(&self) {
+        self.state.lock().dead = Some(Error::closed("it has ended", Outcome::NotSent));
+    }
+
     /// For the driver: what to do next, with the bytes to send moved over.
     pub(super) fn take_output(&self, writing: &mut BytesMut) -> Order {
         let mut state = self.state.lock();
@@ -398,9 +404,10 @@ impl Link {
         let mut stop = false;
         let (result, demoted, unreset) = {
             let mut state = self.state.lock();
-            let State { session, block, fence, standing, reset, .. } = &mut *state;
+            let State { session, block, fence, standing, reset, taken, .. } = &mut *state;
             let before = input.len();
-            let mut filing = Filing { over, notices: &mut notices, block, fence, standing, reset };
+            let taken = *taken;
+            let mut filing = Filing { over, notices: &mut notices, block, fence, standing, reset, taken };
             let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             let unreset = state.fail_reset(over);
@@ -480,6 +487,7 @@ struct Filing<'f> {
     fence: &'f mut Fence,
     standing: &'f mut Standing,
     reset: &'f mut Reset,
+    taken: u64,
 }
 
 impl Sink<Ticket> for Filing<'_> {
@@ -544,6 +552,10 @@ impl Sink<Ticket> for Filing<'_> {
 
     fn ready(&mut self, status: Status) {
         self.standing.ready(status);
+    }
+
+    fn has_left(&self, start: u64) -> bool {
+        start < self.taken
     }
 }
 

@@ -171,6 +171,10 @@ pub(crate) trait Sink<T> {
     fn completed(&mut self, _tag: &[u8]) {}
     /// The server is ready for the next query.
     fn ready(&mut self, _status: Status) {}
+    /// Whether any of a request that begins there in the stream of bytes may have left.
+    fn has_left(&self, _start: u64) -> bool {
+        true
+    }
 }
 
 /// A session past its start-up.
@@ -331,7 +335,8 @@ impl<T> Session<T> {
                 ERROR_RESPONSE_TAG if self.pending.is_empty() || decode::is_fatal(&input[body.clone()]) => {
                     let farewell = Bytes::copy_from_slice(&input[body]);
                     self.scanned += frame.length;
-                    if let Some(first) = self.pending.front_mut() {
+                    // What has not left is not what the server speaks of.
+                    if let Some(first) = self.pending.front_mut().filter(|first| sink.has_left(first.start)) {
                         // A command behind a COPY makes the server give up.
                         first.end = if first.inside == Inside::CopyRefused { End::Copy } else { End::Failed };
                         first.behind = None;

@@ -513,13 +513,13 @@ fn three_coroutines_on_two_slots_keep_the_rules_when_lifetimes_end() {
 #[test]
 fn three_coroutines_on_two_slots_keep_the_rules_when_idle_ones_are_asked_and_closed() {
     let limits = Limits { ping: Some(SHORT), idle: Some(LONG), min_idle: 1, ..two() };
-    explore(1, limits, Budget { faults: 1, short_ticks: 1, long_ticks: 2, commands: 1 });
+    explore(1, limits, Budget { faults: 1, short_ticks: 1, long_ticks: 1, ..CALM });
 }
 
 #[test]
 fn three_coroutines_on_two_slots_keep_the_rules_when_leases_are_revoked() {
     let limits = Limits { leak: Some(SHORT), hold: Some(LONG), ..two() };
-    explore(1, limits, Budget { faults: 1, short_ticks: 1, long_ticks: 3, commands: 1 });
+    explore(1, limits, Budget { faults: 1, short_ticks: 1, long_ticks: 2, ..CALM });
 }
 
 #[test]
