@@ -87,6 +87,11 @@ impl Link {
         self.user.store(0, Ordering::Relaxed);
     }
 
+    /// This one has ended: nobody else is to be taken for it.
+    pub(crate) fn forget_user_if(&self, who: usize) {
+        let _ = self.user.compare_exchange(who, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Remembers who sends a request: 2 to 3 ns (rule M29).
     pub(super) fn note_user(&self, asker: &Asker) {
         match asker {

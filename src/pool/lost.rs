@@ -28,7 +28,10 @@ impl Inner {
 
     fn ended(this: &Arc<Inner>, who: usize, ending: Ending) {
         let left = this.core.lock().ended(who, ending == Ending::Unknown);
-        if ending == Ending::Overflowed {
+        if ending != Ending::Overflowed {
+            // Its identity comes again: whoever has it from now on is another.
+            left.iter().for_each(|(pooled, _)| pooled.link.forget_user_if(who));
+        } else {
             let lost = left.into_iter().filter(|(pooled, _)| [0, who].contains(&pooled.link.user()));
             lost.for_each(|(pooled, held)| this.take_back(&pooled, held, "its coroutine's stack overflowed"));
         }
@@ -38,7 +41,7 @@ impl Inner {
     pub(super) fn report(this: &Arc<Inner>, overlong: &Overlong<Pooled>) {
         let Overlong { connection: pooled, held, doubtful } = overlong;
         let activity = pooled.link.activity();
-        if *doubtful && [0, held.borrower.who].contains(&activity.user) {
+        if *doubtful && activity.user == 0 {
             this.take_back(
                 pooled,
                 *held,

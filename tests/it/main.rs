@@ -2,6 +2,7 @@
 
 mod asides;
 mod askers;
+mod attacks_on_pool;
 mod attacks_on_transactions;
 mod authentication;
 mod blocks;
