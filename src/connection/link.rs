@@ -154,7 +154,7 @@ impl Link {
     }
 
     /// Whether a block is under way. Only its owner asks, so it need not be asked under the lock.
-    pub(super) fn is_in_block(&self) -> bool {
+    pub(crate) fn is_in_block(&self) -> bool {
         self.in_block.load(Ordering::Relaxed)
     }
 

@@ -92,12 +92,12 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         }
     }
 
-    /// Somebody wants a connection. `user` tells who used a connection last since it was lent, 0 if nobody; `join` is asked for what it
-    /// takes to wait only if it has to.
+    /// Somebody wants a connection. `holder` tells who certainly holds a lent connection now, 0 if that can't be told; `join` is
+    /// asked for what it takes to wait only if it has to.
     pub(crate) fn acquire(
         &mut self,
         borrower: Borrower,
-        user: impl Fn(&C) -> usize,
+        holder: impl Fn(&C) -> usize,
         join: impl FnOnce() -> Joining<W>,
     ) -> Acquire<C, F> {
         if self.closed {
@@ -118,7 +118,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
             return Acquire::Refused(Refusal::QueueFull);
         }
         let holds = self.slots.held_by(borrower.who).next().is_some();
-        if holds && self.would_wait_for_itself(borrower.who, user) {
+        if holds && self.would_wait_for_itself(borrower.who, holder) {
             return Acquire::Refused(Refusal::Nested);
         }
         self.counters.waits += 1;
@@ -291,7 +291,8 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
                 self.take_back(slot, waiter, Cause::Broken, &mut effects)
             }
             // Its lease, if there is one, has nothing to give back any more.
-            Some((slot, _)) => {
+            Some((slot, state)) => {
+                self.counters.cut += u64::from(state == State::Lent);
                 let replaces = self.slots.life_mut(slot).replaces.take();
                 self.keep(replaces);
                 self.discard(slot, Cause::Broken, &mut effects);

@@ -14,11 +14,11 @@ use super::core::{Acquire, Borrower, Claim, LeaseId, Lent, Refusal, Ticket};
 use super::inner::{Inner, Pooled, Waking};
 use super::lease::Return;
 use super::metrics::Mark;
-use super::waiting::{joining, user};
+use super::waiting::{holder, joining};
 use crate::connection::{
     self, Answer, Fit, Introduced, Known, Link, Plan, Request, Stale, Statement, check, stale,
 };
-use crate::coro::Waiter;
+use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
 use crate::error::{self, Error, Phase, Result};
 use crate::keeper;
@@ -51,6 +51,8 @@ pub(super) struct Errand {
     plan: Arc<Plan>,
     /// Bind, Execute, Sync.
     request: BytesMut,
+    /// Who waits for the answer.
+    who: usize,
     acquire_limit: Option<Duration>,
     query_limit: Option<Duration>,
     promise: Promise<Result<Answered>>,
@@ -101,6 +103,7 @@ impl Inner {
             inner: this.clone(),
             plan,
             request: bytes,
+            who: coro::identity(),
             acquire_limit: this.options.acquire_timeout,
             query_limit,
             promise,
@@ -186,7 +189,7 @@ impl Errand {
                 let _ = self.waits_since.set(joining.now);
                 joining
             };
-            match core.acquire(Borrower::NOBODY, user, join) {
+            match core.acquire(Borrower::NOBODY, holder, join) {
                 Acquire::Lent(lent) => {
                     self.inner.gauges.moved(&*core);
                     drop(core);
@@ -253,8 +256,8 @@ impl Errand {
     }
 
     fn refused(&self, why: Refusal<Arc<Error>>) -> Error {
-        // Whose it is matters only for what else that one has borrowed: its caller is not asked for that.
-        self.inner.refused(why, self.acquire_limit, 0, Duration::ZERO)
+        let waited = self.waits_since.get().map_or(Duration::ZERO, Instant::elapsed);
+        self.inner.refused(why, self.acquire_limit, self.who, waited)
     }
 
     fn fail(&self, error: Error) {

@@ -64,7 +64,8 @@ impl Gauges {
         let oldest =
             core.oldest_joined().map_or(0, |joined| u64::try_from(since(joined)).unwrap_or(u64::MAX).max(1));
         self.oldest.store(oldest, Ordering::Relaxed);
-        let Counters { lends, waits, timeouts, opened, failed, closed, leaks, most } = *core.counters();
+        let Counters { lends, waits, timeouts, opened, failed, closed, leaks, most, cut: _ } =
+            *core.counters();
         self.lends.store(lends, Ordering::Relaxed);
         self.waits.store(waits, Ordering::Relaxed);
         self.timeouts.store(timeouts, Ordering::Relaxed);
@@ -98,6 +99,7 @@ impl Gauges {
             failed: read(&self.failed),
             closed: self.closed.each_ref().map(read),
             leaks: read(&self.leaks),
+            cut: 0,
             most: self.most.load(Ordering::Relaxed),
         };
         let oldest = match read(&self.oldest) {

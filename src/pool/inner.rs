@@ -36,7 +36,9 @@ pub(super) struct Inner {
     pub(super) leaving: Mutex<Vec<ConnectionId>>,
     /// Whoever waits for the pool as a whole: for its end, or for connections to be there.
     pub(super) onlookers: Mutex<Vec<(u64, Waiter)>>,
-    /// Whether there are any.
+    /// How many connections are wanted to be there, by the numbers of those who want them.
+    pub(super) wishes: Mutex<Vec<(u64, usize)>>,
+    /// Whether there are any onlookers.
     pub(super) watched: AtomicBool,
     /// Whether callers are told of a failure at once, as far as the log knows.
     pub(super) breaker_logged: AtomicBool,
@@ -91,6 +93,7 @@ impl Inner {
             opens: Mutex::default(),
             leaving: Mutex::default(),
             onlookers: Mutex::default(),
+            wishes: Mutex::default(),
             watched: AtomicBool::new(false),
             breaker_logged: AtomicBool::new(false),
             keep,

@@ -18,7 +18,7 @@ use crate::keeper;
 pub struct CloseReport {
     /// Leases that were out when it began, and came back in time.
     pub finished: usize,
-    /// Leases that did not: what they ran was cancelled, and their connections were closed.
+    /// Leases that did not: their connections were closed, what they ran was cancelled, or they had been lost.
     pub cut: usize,
     /// How long it took.
     pub waited: Duration,
@@ -47,17 +47,13 @@ impl Pool {
     pub fn close(&self, limit: impl Into<Option<Duration>>) -> CloseReport {
         let start = Instant::now();
         let deadline = Deadline::after(limit);
-        let lent = self.begin_to_close();
-        let mut cut = 0;
+        let (lent, before) = self.begin_to_close();
         if !self.0.watch_until(deadline, Inner::is_drained) {
-            Inner::tell(&self.0, |core| {
-                let effects = core.cut(Instant::now());
-                cut = effects.revoke.len();
-                effects
-            });
+            Inner::tell(&self.0, |core| core.cut(Instant::now()));
             self.0.watch_until(Deadline::after(GOODBYES), Inner::is_drained);
         }
-        CloseReport { finished: lent.saturating_sub(cut), cut, waited: start.elapsed() }
+        let cut = usize::try_from(self.0.core.lock().counters().cut - before).unwrap_or(usize::MAX).min(lent);
+        CloseReport { finished: lent - cut, cut, waited: start.elapsed() }
     }
 
     /// Begins to close the pool and does not wait: as [`close`](Pool::close), without an end to the patience with leases.
@@ -66,14 +62,15 @@ impl Pool {
         self.begin_to_close();
     }
 
-    fn begin_to_close(&self) -> usize {
-        let mut lent = 0;
+    /// How many are lent then, and how many leases were cut before.
+    fn begin_to_close(&self) -> (usize, u64) {
+        let mut then = (0, 0);
         Inner::tell(&self.0, |core| {
             let effects = core.close();
-            lent = core.ledger().lent;
+            then = (core.ledger().lent, core.counters().cut);
             effects
         });
-        lent
+        then
     }
 
     /// Whether the pool lends nothing any more.
@@ -129,59 +126,74 @@ impl Pool {
     ///
     /// A coroutine that is cancelled while it waits stops wanting them; opens under way are not lost.
     pub fn warm(&self, connections: usize, limit: impl Into<Option<Duration>>) -> Result<()> {
-        /// Wants them no longer.
-        struct Wanted<'p>(&'p Arc<Inner>);
-        impl Drop for Wanted<'_> {
-            fn drop(&mut self) {
-                Inner::tell(self.0, |core| core.warm(0));
-            }
-        }
         let limit = limit.into();
+        let too_many =
+            |most: usize| Error::usage(format!("{connections} connections are more than the limit, {most}"));
         let most = self.stats().limit;
         if connections > most {
-            return Err(Error::usage(format!("{connections} connections are more than the limit, {most}")));
+            return Err(too_many(most));
         }
-        let _wanted = Wanted(&self.0);
-        Inner::tell(&self.0, |core| core.warm(connections));
-        let state = |inner: &Inner| {
+        let _wish = Wish::new(&self.0, connections);
+        let look = |inner: &Inner| {
             let core = inner.core.lock();
             let ledger = core.ledger();
-            let there = ledger.lent + ledger.idle + ledger.cleaning >= connections;
-            (there, core.is_closed(), core.refusal().cloned())
-        };
-        let over = |inner: &Inner| {
-            let (there, closed, refusal) = state(inner);
-            there || closed || refusal.is_some()
-        };
-        self.0.watch_until(Deadline::after(limit), over);
-        match state(&self.0) {
-            (true, ..) => Ok(()),
-            (_, true, _) => Err(Error::pool("the pool is closed")),
-            (.., Some(failure)) => Err(failure.duplicate()),
-            (.., None) => {
-                let stats = self.stats();
-                let there = stats.lent + stats.idle + stats.cleaning;
-                let detail = format!("{there} of {connections} connections are there");
-                let error = Error::timeout(Phase::Connect, limit, detail, Outcome::NotSent);
-                let failure = self.0.core.lock().last_failure().cloned();
-                Err(failure.map_or_else(
-                    || error.with_outcome(Outcome::NotSent),
-                    |failure| {
-                        Error::timeout(
-                            Phase::Connect,
-                            limit,
-                            format!("{there} of {connections} connections are there"),
-                            Outcome::NotSent,
-                        )
-                        .caused_by(failure.duplicate())
-                    },
-                ))
+            let there = ledger.lent + ledger.idle + ledger.cleaning;
+            if there >= connections {
+                Some(Ok(()))
+            } else if core.is_closed() {
+                Some(Err(Error::pool("the pool is closed")))
+            } else if connections > ledger.limit {
+                Some(Err(too_many(ledger.limit)))
+            } else {
+                core.refusal().map(|failure| Err(failure.duplicate()))
             }
-        }
+        };
+        self.0.watch_until(Deadline::after(limit), |inner| look(inner).is_some());
+        look(&self.0).unwrap_or_else(|| {
+            let stats = self.stats();
+            let there = stats.lent + stats.idle + stats.cleaning;
+            let detail = format!("{there} of {connections} connections are there");
+            let error = Error::timeout(Phase::Connect, limit, detail, Outcome::NotSent);
+            let failure = self.0.core.lock().last_failure().cloned();
+            Err(match failure {
+                Some(failure) => error.caused_by(failure.duplicate()),
+                None => error,
+            })
+        })
+    }
+}
+
+/// Somebody wants so many connections to be there. The largest of all wishes counts.
+struct Wish<'p> {
+    inner: &'p Arc<Inner>,
+    number: u64,
+}
+
+impl Wish<'_> {
+    fn new(inner: &Arc<Inner>, connections: usize) -> Wish<'_> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        inner.wish(|wishes| wishes.push((number, connections)));
+        Wish { inner, number }
+    }
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        self.inner.wish(|wishes| wishes.retain(|(number, _)| *number != self.number));
     }
 }
 
 impl Inner {
+    fn wish(self: &Arc<Inner>, change: impl FnOnce(&mut Vec<(u64, usize)>)) {
+        // Under the core's lock, so that it hears of wishes in the order in which they came.
+        Inner::tell(self, |core| {
+            let mut wishes = self.wishes.lock();
+            change(&mut wishes);
+            core.warm(wishes.iter().map(|(_, connections)| *connections).max().unwrap_or(0))
+        });
+    }
+
     /// Whether the pool is closed, and all of its connections have said goodbye.
     fn is_drained(&self) -> bool {
         self.core.lock().is_drained() && self.leaving.lock().is_empty()

@@ -21,9 +21,10 @@ pub(super) fn joining(limit: Option<Duration>, wake: Waking) -> Joining<Waking> 
     Joining { deadline: Deadline::counted(limit, now), now, wake }
 }
 
-/// Who was the last to use this connection since it was lent.
-pub(super) fn user(pooled: &Pooled) -> usize {
-    pooled.link.user()
+/// Who certainly holds this connection now, 0 if that can't be told. A lease may be handed to another coroutine at any time, and nobody sees
+/// it; only one in a transaction function can't, because that borrows it.
+pub(super) fn holder(pooled: &Pooled) -> usize {
+    if pooled.link.is_in_block() { pooled.link.user() } else { 0 }
 }
 
 impl Inner {
@@ -36,7 +37,7 @@ impl Inner {
         let (ticket, uncovered) = {
             let mut core = this.core.lock();
             // No clock is read and no handle made unless it has to wait.
-            match core.acquire(borrower, user, || joining(limit, Waking::caller())) {
+            match core.acquire(borrower, holder, || joining(limit, Waking::caller())) {
                 Acquire::Lent(lent) => {
                     this.gauges.moved(&*core);
                     drop(core);

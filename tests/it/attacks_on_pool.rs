@@ -148,7 +148,8 @@ fn a_statement_timeout_that_was_left_behind_does_not_hit_the_reset() {
     let pool = test.pool.clone();
     in_coroutine(move || {
         let lease = pool.connection().expect("lent");
-        let tables: String = (0..300).map(|n| format!("CREATE TEMP TABLE left_{n} (id int PRIMARY KEY);")).collect();
+        let tables: String =
+            (0..300).map(|n| format!("CREATE TEMP TABLE left_{n} (id int PRIMARY KEY);")).collect();
         lease.script(&tables).expect("created");
         lease.script("SET statement_timeout = '3ms'").expect("set");
     });
@@ -232,7 +233,9 @@ fn leases_that_are_used_by_others_are_not_taken_back_although_their_borrowers_ha
                         let start = Instant::now();
                         let own = generator::get_local_data().addr();
                         while start.elapsed() < Duration::from_millis(500) {
-                            if let Err(error) = lease.query("SELECT pg_sleep(0.02)::text", ()).value::<String>() {
+                            if let Err(error) =
+                                lease.query("SELECT pg_sleep(0.02)::text", ()).value::<String>()
+                            {
                                 return (own, Err(error));
                             }
                         }
@@ -275,11 +278,12 @@ fn a_lease_that_is_revoked_fails_wherever_its_holder_is_and_its_slot_is_free() {
             lease.query("SELECT 1", ()).value::<i32>().map(drop)
         }),
         ("in a transaction", |lease| {
-            lease.transaction(|q| {
-                q.query("SELECT 1", ()).value::<i32>()?;
-                q.query("SELECT pg_sleep(30)::text", ()).value::<String>()
-            })
-            .map(drop)
+            lease
+                .transaction(|q| {
+                    q.query("SELECT 1", ()).value::<i32>()?;
+                    q.query("SELECT pg_sleep(30)::text", ()).value::<String>()
+                })
+                .map(drop)
         }),
         ("in a transaction, between statements", |lease| {
             lease.transaction(|q| {
@@ -297,7 +301,11 @@ fn a_lease_that_is_revoked_fails_wherever_its_holder_is_and_its_slot_is_free() {
             })
         }),
         ("while it is cancelled", |lease| {
-            let error = lease.query("SELECT pg_sleep(30)::text", ()).timeout(TINY).value::<String>().expect_err("late");
+            let error = lease
+                .query("SELECT pg_sleep(30)::text", ())
+                .timeout(TINY)
+                .value::<String>()
+                .expect_err("late");
             rest(TINY * 4);
             lease.query("SELECT 1", ()).value::<i32>().map(drop).and(Err(error))
         }),
@@ -315,7 +323,8 @@ fn a_lease_that_is_revoked_fails_wherever_its_holder_is_and_its_slot_is_free() {
             assert!(start.elapsed() < Duration::from_secs(10), "{way}");
             let again = lease.query("SELECT 1", ()).value::<i32>().expect_err("it was taken away");
             assert!(again.is_closed(), "{again:?}");
-            let again = lease.transaction(|q| q.query("SELECT 1", ()).value::<i32>()).expect_err("it was taken away");
+            let again =
+                lease.transaction(|q| q.query("SELECT 1", ()).value::<i32>()).expect_err("it was taken away");
             assert!(again.is_closed(), "{again:?}");
             assert!(lease.cancel_handle().cancel().is_err());
             // The slot is another's already.
@@ -360,8 +369,14 @@ fn a_transaction_that_is_revoked_is_told_that_it_was_rolled_back() {
             })
             .expect_err("revoked before COMMIT");
         println!("{error:?} {:?}", error.outcome());
-        assert!(matches!(error.outcome(), maypole::Outcome::RolledBack | maypole::Outcome::NotSent), "{error:?}");
-        assert_eq!(db.query("SELECT count(*) FROM revoked_transactions", ()).value::<i64>().expect("an answer"), 0);
+        assert!(
+            matches!(error.outcome(), maypole::Outcome::RolledBack | maypole::Outcome::NotSent),
+            "{error:?}"
+        );
+        assert_eq!(
+            db.query("SELECT count(*) FROM revoked_transactions", ()).value::<i64>().expect("an answer"),
+            0
+        );
     });
     test.db.script("DROP TABLE revoked_transactions").expect("dropped");
     test.finish();
@@ -379,7 +394,8 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
     const SHORT: Duration = Duration::from_millis(30);
     for (round, tiny) in [false, true, true].into_iter().enumerate() {
         let test = TestPool::built(&server().url(), |builder| {
-            let builder = builder.limit(6).acquire_timeout(Duration::from_secs(20)).session_reset(SessionReset::Lazy);
+            let builder =
+                builder.limit(6).acquire_timeout(Duration::from_secs(20)).session_reset(SessionReset::Lazy);
             if tiny {
                 builder
                     .max_lifetime(Duration::from_millis(50))
@@ -440,7 +456,11 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
                         let told = format!("{error:?}");
                         assert!(!told.contains("already exists"), "not reset: {told}");
                         if error.sqlstate() == Some("57014") {
-                            assert!(error.is_timeout() || told.contains("canceling statement due to user request"), "{told}");
+                            assert!(
+                                error.is_timeout()
+                                    || told.contains("canceling statement due to user request"),
+                                "{told}"
+                            );
                         }
                     }
                     done.fetch_add(1, Ordering::Relaxed);
@@ -477,7 +497,9 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
                 }
                 6 => {
                     let name = &test.name;
-                    let sql = format!("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'");
+                    let sql = format!(
+                        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+                    );
                     client.query(&sql).expect("an answer");
                 }
                 _ => std::thread::sleep(Duration::from_micros(random.next() % 20_000)),
@@ -504,7 +526,11 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
                 assert!(text.is_none(), "a worker panicked: {text:?}");
             }
         }
-        println!("round {round}: {} done, {told} commands, {:?}", done.load(Ordering::Relaxed), test.pool.stats());
+        println!(
+            "round {round}: {} done, {told} commands, {:?}",
+            done.load(Ordering::Relaxed),
+            test.pool.stats()
+        );
         if tiny {
             eventually("nothing is out", || {
                 let stats = test.pool.stats();

@@ -47,7 +47,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     pub(crate) fn resize(&mut self, limit: usize) -> Effects<C, W> {
         let mut effects = Effects::none();
         self.limits.connections = limit;
-        self.limits.min_idle = self.limits.min_idle.min(limit);
         self.slots.set_limit(limit);
         while self.slots.used() > limit
             && let Some(slot) = self.slots.oldest_idle()

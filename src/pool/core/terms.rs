@@ -79,6 +79,8 @@ pub(crate) struct Counters {
     pub(crate) failed: u64,
     /// Connections that left, by [`Cause`].
     pub(crate) closed: [u64; Cause::ALL.len()],
+    /// Leases whose connections were taken away, or died.
+    pub(crate) cut: u64,
     /// Leases that were reported as held for long.
     pub(crate) leaks: u64,
     /// Most connections open at the same time.

@@ -161,6 +161,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         let doubtful = self.slots.life(slot).doubtful;
         if let Some(connection) = self.slots.vacate(slot) {
             self.counters.closed[cause as usize] += 1;
+            self.counters.cut += 1;
             effects.revoke.push(Overlong { connection, held, doubtful });
         }
         self.open_more(effects);
@@ -198,24 +199,18 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         left
     }
 
-    /// Whether all connections are held by those who wait for another, or who would: then nobody could go on. A lease counts as held by
-    /// its borrower if nobody else was the last to use it.
-    pub(super) fn would_wait_for_itself(&self, who: usize, user: impl Fn(&C) -> usize) -> bool {
+    /// Whether all connections are held by those who wait for another, or who would: then nobody could go on.
+    pub(super) fn would_wait_for_itself(&self, who: usize, holder: impl Fn(&C) -> usize) -> bool {
         !self.paused
             && !self.slots.has_free()
-            && self.slots.positions().all(|slot| {
-                let holder = self.slots.borrower(slot).who;
-                match self.slots.state(slot) {
-                    // Beyond a limit that was lowered.
-                    State::Free => true,
-                    State::Lent => {
-                        holder != 0
-                            && !self.slots.life(slot).orphan
-                            && (holder == who || self.queue.holds_and_waits(holder))
-                            && self.slots.handle(slot).is_some_and(|handle| user(handle) == holder)
-                    }
-                    _ => false,
+            && self.slots.positions().all(|slot| match (self.slots.state(slot), self.slots.handle(slot)) {
+                // Beyond a limit that was lowered.
+                (State::Free, _) => true,
+                (State::Lent, Some(handle)) => {
+                    let holder = holder(handle);
+                    holder != 0 && (holder == who || self.queue.holds_and_waits(holder))
                 }
+                _ => false,
             })
     }
 }
