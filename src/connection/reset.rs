@@ -1,4 +1,4 @@
-//! What a borrower leaves behind in a session is gone before the next request. Uses: error, link, protocol, ticket.
+//! What a borrower leaves behind in a session is gone before the next request. Uses: deadline, error, link, protocol, ticket.
 //!
 //! The reset costs no round trip: it travels in front of the first request of the next borrower, with a Sync of its own,
 //! because what comes behind may have to run outside of a transaction, and because its rollback must not undo the reset.

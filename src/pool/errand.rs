@@ -18,7 +18,7 @@ use super::waiting::{joining, user};
 use crate::connection::{
     self, Answer, Fit, Introduced, Known, Link, Plan, Request, Stale, Statement, check, stale,
 };
-use crate::coro::Waiter;
+use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
 use crate::error::{self, Error, Phase, Result};
 use crate::keeper;
@@ -56,8 +56,8 @@ pub(super) struct Errand {
     promise: Promise<Result<Answered>>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
-    /// Since when it has had to.
-    waits_since: OnceLock<Instant>,
+    /// Since when it has had to, and whose it is: that is asked only where it waits.
+    waits: OnceLock<(Instant, usize)>,
     /// The connection that it was given.
     given: OnceLock<(LeaseId, Arc<Link>, Mark)>,
     /// What the session knew of the plan when the request was sent.
@@ -105,7 +105,7 @@ impl Inner {
             query_limit,
             promise,
             ticket: OnceLock::new(),
-            waits_since: OnceLock::new(),
+            waits: OnceLock::new(),
             given: OnceLock::new(),
             known: OnceLock::new(),
         });
@@ -163,7 +163,7 @@ impl Inner {
         match claim {
             Claim::Pending => {}
             Claim::Lent(lent) => {
-                errand.waits_since.get().into_iter().for_each(|since| errand.inner.meter.waited(*since));
+                errand.waits.get().into_iter().for_each(|(since, _)| errand.inner.meter.waited(*since));
                 errand.send(lent);
             }
             Claim::Refused(why) => errand.fail(errand.refused(why)),
@@ -179,7 +179,7 @@ impl Errand {
             let limit = self.acquire_limit;
             let join = || {
                 let joining = joining(limit, Waking::Errand(self.clone()));
-                let _ = self.waits_since.set(joining.now);
+                let _ = self.waits.set((joining.now, coro::identity()));
                 joining
             };
             match core.acquire(Borrower::NOBODY, user, join) {
@@ -249,8 +249,12 @@ impl Errand {
     }
 
     fn refused(&self, why: Refusal<Arc<Error>>) -> Error {
-        // Whose it is matters only for what else that one has borrowed: its caller is not asked for that.
-        self.inner.refused(why, self.acquire_limit, 0, Duration::ZERO)
+        // One that has not waited is refused in front of its caller.
+        let (waited, who) = match self.waits.get() {
+            Some((since, who)) => (since.elapsed(), *who),
+            None => (Duration::ZERO, coro::identity()),
+        };
+        self.inner.refused(why, self.acquire_limit, who, waited)
     }
 
     fn fail(&self, error: Error) {

@@ -123,7 +123,7 @@ impl Pool {
     /// # Errors
     ///
     /// If they are more than the limit, the pool is closed, they can't be opened for a reason that waiting does not mend, or
-    /// they are not there in time ([`Phase::Connect`]). What has been opened stays.
+    /// they are not there in time ([`Phase::Connect`]), as while the pool is paused. What has been opened stays.
     ///
     /// # Cancel
     ///
@@ -139,7 +139,9 @@ impl Pool {
         let limit = limit.into();
         let most = self.stats().limit;
         if connections > most {
-            return Err(Error::usage(format!("{connections} connections are more than the limit, {most}")));
+            return Err(Error::usage(format!(
+                "warm: {connections} connections are more than the limit of the pool, {most}"
+            )));
         }
         let _wanted = Wanted(&self.0);
         Inner::tell(&self.0, |core| core.warm(connections));
@@ -161,21 +163,17 @@ impl Pool {
             (.., None) => {
                 let stats = self.stats();
                 let there = stats.lent + stats.idle + stats.cleaning;
-                let detail = format!("{there} of {connections} connections are there");
+                let (paused, failure) = {
+                    let core = self.0.core.lock();
+                    (core.is_paused(), core.last_failure().cloned())
+                };
+                let pause = if paused { "; the pool is paused: resume() ends that" } else { "" };
+                let detail = format!("{there} of {connections} connections are there{pause}");
                 let error = Error::timeout(Phase::Connect, limit, detail, Outcome::NotSent);
-                let failure = self.0.core.lock().last_failure().cloned();
-                Err(failure.map_or_else(
-                    || error.with_outcome(Outcome::NotSent),
-                    |failure| {
-                        Error::timeout(
-                            Phase::Connect,
-                            limit,
-                            format!("{there} of {connections} connections are there"),
-                            Outcome::NotSent,
-                        )
-                        .caused_by(failure.duplicate())
-                    },
-                ))
+                Err(match failure {
+                    Some(failure) => error.caused_by(failure.duplicate()),
+                    None => error,
+                })
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use maypole::{Error, Phase, spawn};
+use maypole::{Database, Error, Phase, spawn};
 
 use crate::support::eventually::eventually;
 use crate::support::pool::{TestPool, in_coroutine};
@@ -43,6 +43,24 @@ fn borrowing_a_second_while_the_first_was_not_used_is_a_timeout_that_names_the_f
         assert!(start.elapsed() >= limit && start.elapsed() < limit + SLACK, "{:?}", start.elapsed());
         assert!(error.is_timeout(), "{error:?}");
         names_the_own_lease(&error, (1, 1));
+    });
+    test.finish();
+}
+
+/// Case 27: the same for a query of its own, which waits in the queue without a lease.
+#[test]
+fn a_query_of_its_own_beside_a_lease_is_a_timeout_that_names_the_lease() {
+    let limit = Duration::from_millis(50);
+    let test = TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(limit));
+    let (pool, db) = (test.pool.clone(), Database::from(test.pool.clone()));
+    in_coroutine(move || {
+        // Known to the pool from now on, so that the next travels without a lease.
+        db.query("SELECT 27", ()).value::<i32>().expect("an answer");
+        let _lease = pool.connection().expect("lent");
+        let error = db.query("SELECT 27", ()).value::<i32>().expect_err("all are lent");
+        assert!(error.is_timeout(), "{error:?}");
+        names_the_own_lease(&error, (1, 1));
+        assert!(error.exhausted().expect("who holds what").waited >= limit, "{error:?}");
     });
     test.finish();
 }
