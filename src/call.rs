@@ -1,5 +1,6 @@
 //! A query about to run: where, what, for how long. Uses: connection, deadline, error, from_row, guard, pool, rows, source.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use postgres_types::Type;
@@ -115,10 +116,15 @@ impl<'q> Call<'q> {
     }
 
     /// Runs it and streams the rows.
-    pub(crate) fn stream<T: FromRow>(self, ask: &Ask<'_>) -> Rows<'q, T> {
-        let rows = self
-            .hold(ask)
-            .and_then(|holder| Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)()));
+    pub(crate) fn stream<T: FromRow>(self, ask: &Ask<'_>, site: &'static Location<'static>) -> Rows<'q, T> {
+        let open = || {
+            let holder = self.hold(ask, site)?;
+            Rows::open(holder, ask.request, self.chunk, self.timeout, (ask.context)())
+        };
+        let rows = match (open(), self.runner) {
+            (Err(error), Runner::Lender(_)) if error.is_unsent() => open(),
+            (rows, _) => rows,
+        };
         rows.unwrap_or_else(|error| Rows::failed(self.explain(error, ask)))
     }
 
@@ -146,12 +152,12 @@ impl<'q> Call<'q> {
         }
     }
 
-    fn hold(self, ask: &Ask<'_>) -> Result<Holder<'q>> {
+    fn hold(self, ask: &Ask<'_>, site: &'static Location<'static>) -> Result<Holder<'q>> {
         match self.runner {
             Runner::Lender(lender) => {
                 let pool = self.lent_by(lender, ask)?;
                 pool.admit(ask.request)?;
-                Ok(Holder::Lease(pool.connection()?))
+                Ok(Holder::Lease(pool.connection_at(pool.acquire_timeout(), site)?))
             }
             Runner::Connection(connection) => Ok(Holder::Connection(connection)),
         }

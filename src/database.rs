@@ -119,6 +119,7 @@ impl Database {
     /// # Errors
     ///
     /// If the file can't be read, and as for `script`.
+    #[track_caller]
     pub fn script_file(&self, path: impl AsRef<Path>) -> Result<()> {
         let script = Script::read(path.as_ref())?;
         script.run(&*self.lease_for_script()?)
@@ -139,17 +140,19 @@ impl Database {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn transaction<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
         self.transaction_once(&TxOptions::new(), function)
     }
 
     /// With options, and called once.
+    #[track_caller]
     pub(crate) fn transaction_once<R, E: From<Error> + 'static>(
         &self,
         options: &TxOptions,
         function: impl FnOnce(&Tx) -> Result<R, E>,
     ) -> Result<R, E> {
-        run(Place::Pool(self.pool()?), options, End::Commit, &mut once(function))
+        run(Place::Pool(self.pool()?, Location::caller()), options, End::Commit, &mut once(function))
     }
 
     /// Runs a function inside a transaction with options: isolation, retries, a deadline. The function's errors may be of
@@ -186,12 +189,13 @@ impl Database {
     ///
     /// As for [`Connection::transaction_with`](crate::Connection::transaction_with). While an attempt waits for its turn
     /// the connection is back in the pool.
+    #[track_caller]
     pub fn transaction_with<R, E: From<Error> + 'static>(
         &self,
         options: &TxOptions,
         function: impl Fn(&Tx) -> Result<R, E>,
     ) -> Result<R, E> {
-        run(Place::Pool(self.pool()?), options, End::Commit, &mut &function)
+        run(Place::Pool(self.pool()?, Location::caller()), options, End::Commit, &mut &function)
     }
 
     /// Runs a function inside a transaction and rolls back whatever it did: for tests.
@@ -213,8 +217,14 @@ impl Database {
     /// # Errors
     ///
     /// As for [`transaction`](Database::transaction).
+    #[track_caller]
     pub fn rolled_back<R>(&self, function: impl FnOnce(&Tx) -> Result<R>) -> Result<R> {
-        run(Place::Pool(self.pool()?), &TxOptions::new(), End::RollBack, &mut once(function))
+        run(
+            Place::Pool(self.pool()?, Location::caller()),
+            &TxOptions::new(),
+            End::RollBack,
+            &mut once(function),
+        )
     }
 
     /// The same with options, such as the isolation that the functions under test want, and errors of any type.
@@ -222,15 +232,17 @@ impl Database {
     /// # Errors
     ///
     /// As for [`transaction_with`](Database::transaction_with).
+    #[track_caller]
     pub fn rolled_back_with<R, E: From<Error> + 'static>(
         &self,
         options: &TxOptions,
         function: impl Fn(&Tx) -> Result<R, E>,
     ) -> Result<R, E> {
-        run(Place::Pool(self.pool()?), options, End::RollBack, &mut &function)
+        run(Place::Pool(self.pool()?, Location::caller()), options, End::RollBack, &mut &function)
     }
 
     /// A connection for a script; not beside a transaction under way.
+    #[track_caller]
     fn lease_for_script(&self) -> Result<Lease> {
         let pool = self.pool()?;
         match guard::inside(pool.identity()) {

@@ -221,6 +221,11 @@ impl Error {
         matches!(self.0.kind, Kind::PassedOver)
     }
 
+    /// Whether nothing of it left, because the connection that it was meant for had ended: another may take it.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self.0.kind, Kind::Closed(_)) && self.0.outcome == Outcome::NotSent
+    }
+
     /// Tells what the pool looked like.
     pub(crate) fn with_exhausted(mut self, exhausted: Exhausted) -> Error {
         self.0.exhausted = Some(exhausted);

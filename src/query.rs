@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::time::Duration;
 
 use crate::call::{Ask, Call, Runner};
@@ -233,6 +234,7 @@ impl<'q, T: FromRow> Query<'q, T> {
     /// # Errors
     ///
     /// Whatever the server, the connection or the function reports.
+    #[track_caller]
     pub fn each(self, mut then: impl FnMut(T) -> Result<()>) -> Result<()> {
         for row in self.iter() {
             then(row?)?;
@@ -246,8 +248,10 @@ impl<'q, T: FromRow> Query<'q, T> {
     /// on a bare lease they are refused meanwhile.
     ///
     /// Errors come as items, the last item then.
+    #[track_caller]
     pub fn iter(self) -> Rows<'q, T> {
-        self.ask(|call, ask| call.stream(ask))
+        let site = Location::caller();
+        self.ask(|call, ask| call.stream(ask, site))
     }
 }
 
@@ -275,6 +279,7 @@ impl<'q, T: FromRow> IntoIterator for Query<'q, T> {
     type Item = Result<T>;
     type IntoIter = Rows<'q, T>;
 
+    #[track_caller]
     fn into_iter(self) -> Rows<'q, T> {
         self.iter()
     }

@@ -171,6 +171,7 @@ impl<'q, P: Params> Sql<'q, P> {
     /// # Errors
     ///
     /// Whatever the server, the connection or the function reports.
+    #[track_caller]
     pub fn each<T: FromRow>(self, mut then: impl FnMut(T) -> Result<()>) -> Result<()> {
         for row in self.iter() {
             then(row?)?;
@@ -184,8 +185,10 @@ impl<'q, P: Params> Sql<'q, P> {
     /// queries may run between; on a bare lease they are refused meanwhile.
     ///
     /// Errors come as items, the last item then.
+    #[track_caller]
     pub fn iter<T: FromRow>(self) -> Rows<'q, T> {
-        self.with(|call, ask| call.stream(ask)).unwrap_or_else(Rows::failed)
+        let site = Location::caller();
+        self.with(|call, ask| call.stream(ask, site)).unwrap_or_else(Rows::failed)
     }
 
     fn ask<R>(&self, then: impl FnOnce(Call<'q>, &Ask<'_>) -> Result<R>) -> Result<R> {
@@ -226,6 +229,7 @@ impl<'q, P: Params> IntoIterator for Sql<'q, P> {
     type Item = Result<Row>;
     type IntoIter = Rows<'q, Row>;
 
+    #[track_caller]
     fn into_iter(self) -> Rows<'q, Row> {
         self.iter()
     }

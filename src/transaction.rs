@@ -272,8 +272,8 @@ impl Connection {
 /// Where a transaction runs.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
-    /// On a connection that is lent for each attempt.
-    Pool(&'a Pool),
+    /// On a connection that is lent for each attempt; and where in the program that was asked for.
+    Pool(&'a Pool, &'static Location<'static>),
     Connection(&'a Connection),
 }
 
@@ -324,10 +324,12 @@ pub(crate) fn run<R, E: From<Error> + 'static>(
         };
         let ended = match place {
             // The lease is gone before anything is called that may want one.
-            Place::Pool(pool) => match pool.connection_within(shorter(pool.acquire_timeout(), deadline)) {
-                Ok(lease) => Attempt { connection: &lease, options, end, deadline }.make(terms, function),
-                Err(error) => Ended::unmade(overdue(error, options, deadline).into()),
-            },
+            Place::Pool(pool, site) => {
+                match pool.connection_at(shorter(pool.acquire_timeout(), deadline), site) {
+                    Ok(lease) => Attempt { connection: &lease, options, end, deadline }.make(terms, function),
+                    Err(error) => Ended::unmade(overdue(error, options, deadline).into()),
+                }
+            }
             Place::Connection(connection) => {
                 Attempt { connection, options, end, deadline }.make(terms, function)
             }
@@ -397,7 +399,7 @@ fn shorter(limit: Option<Duration>, deadline: Deadline) -> Option<Duration> {
 impl Place<'_> {
     /// What it is called where transactions under way are marked.
     fn refuse_inside(self, options: &TxOptions) -> Result<()> {
-        let Place::Pool(pool) = self else { return Ok(()) };
+        let Place::Pool(pool, _) = self else { return Ok(()) };
         match guard::inside(pool.identity()) {
             Some(outer) if !options.outside => {
                 let outer = outer.map_or_else(|| "that is under way".to_owned(), str::to_owned);

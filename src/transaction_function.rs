@@ -51,6 +51,7 @@ where
 }
 
 /// Runs the function in a transaction, again if another client got in the way.
+#[track_caller]
 pub fn run<T: Fallible>(database: &Database, options: &'static TxOptions, function: impl Fn(&Tx) -> T) -> T
 where
     T::Error: From<Error> + 'static,
@@ -59,6 +60,7 @@ where
 }
 
 /// Runs the function in a transaction, once.
+#[track_caller]
 pub fn run_once<T: Fallible>(
     database: &Database,
     options: &'static TxOptions,

@@ -92,7 +92,7 @@ impl Link {
         match asker {
             Asker::Caller(_) => self.user.store(coro::identity(), Ordering::Relaxed),
             Asker::Errand(_) => self.user.store(0, Ordering::Relaxed),
-            Asker::Nobody | Asker::Fence | Asker::Reset => {}
+            Asker::Nobody | Asker::Reset | Asker::Fence => {}
         }
     }
 

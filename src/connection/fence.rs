@@ -1,4 +1,4 @@
-//! What keeps a cancel away from whatever comes next: the fence. Uses: deadline, link, protocol, ticket.
+//! What keeps a cancel away from whatever comes next: the fence. Uses: deadline, link, protocol, reset, ticket.
 //!
 //! A CancelRequest names a session and not a statement. From the moment it is decided until its connection has ended and
 //! one round trip has been made after that, nothing further is sent on the session: requests that come meanwhile are held
@@ -147,7 +147,7 @@ impl State {
             return;
         }
         while let Some(Held { bytes, exchange, ticket }) = self.fence.held.pop_front() {
-            if let Err(PassedOver(ticket)) = self.session.submit(&bytes, exchange, ticket) {
+            if let Err(PassedOver(ticket)) = self.send(&bytes, exchange, ticket) {
                 over.add(ticket.asker, Ok(Reply::skipped(self.session.status())));
             }
         }

@@ -263,7 +263,7 @@ impl Link {
             // It is sent when no cancel can hit it any more.
             state.fence.hold(bytes, exchange, ticket);
             false
-        } else if let Err(PassedOver(ticket)) = state.submit(bytes, exchange, ticket) {
+        } else if let Err(PassedOver(ticket)) = state.send(bytes, exchange, ticket) {
             let skipped = Reply::skipped(state.session.status());
             drop(state);
             let mut over = Over::default();
@@ -402,10 +402,10 @@ impl Link {
             let before = input.len();
             let mut filing = Filing { over, notices: &mut notices, block, fence, standing, reset };
             let result = session.feed(input, &mut filing);
-            let unreset = state.fail_reset(over);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
+            let unreset = state.fail_reset(over);
             state.doomed = result.is_err() || unreset.is_some();
-            if state.fence.is_up() || state.fence.is_holding() {
+            if unreset.is_none() && (state.fence.is_up() || state.fence.is_holding()) {
                 state.pass(over);
             }
             if state.clean_up.is_some() {

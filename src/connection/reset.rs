@@ -10,7 +10,7 @@
 use bytes::BytesMut;
 
 use super::link::{Link, State};
-use super::ticket::{Asker, Over, Ticket};
+use super::ticket::{Asker, Ends, Over, Ticket};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome};
 use crate::protocol::decode;
@@ -112,8 +112,8 @@ impl Link {
 }
 
 impl State {
-    /// Queues a request, with a reset in front of it if one is due.
-    pub(super) fn submit(
+    /// Queues a request, behind the reset that is due.
+    pub(super) fn send(
         &mut self,
         bytes: &[u8],
         exchange: Exchange,
@@ -124,7 +124,7 @@ impl State {
     }
 
     fn reset_first(&mut self, asker: &Asker) {
-        if let Asker::Nobody | Asker::Reset = asker {
+        if let Asker::Nobody | Asker::Reset | Asker::Fence = asker {
             return;
         }
         self.reset.ran = true;
@@ -134,7 +134,9 @@ impl State {
             let mut bytes = BytesMut::with_capacity(RESET.len() + 8);
             // A constant text: it cannot fail.
             let _ = Encoder::new(&mut bytes, usize::MAX).query(RESET);
-            let _ = self.session.submit(&bytes, encode::SIMPLE, Ticket::of(Asker::Reset, Deadline::NEVER));
+            // No cancel is aimed at it: the session would be lost for nothing.
+            let ticket = Ticket::of(Asker::Reset, Deadline::NEVER).that_ends(Ends::Commit);
+            let _ = self.session.submit(&bytes, encode::SIMPLE, ticket);
         }
     }
 

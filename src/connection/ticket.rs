@@ -60,10 +60,10 @@ pub(super) struct Drain {
 pub(super) enum Asker {
     /// It is thrown away.
     Nobody,
-    /// It tells that a round trip has been made.
-    Fence,
     /// It is that to a reset, which must not fail.
     Reset,
+    /// It tells that a round trip has been made.
+    Fence,
     Caller(Promise<Result<Reply>>),
     Errand(Arc<dyn Errand>),
 }
@@ -108,7 +108,7 @@ impl Ticket {
 
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
-            Asker::Nobody | Asker::Fence | Asker::Reset => false,
+            Asker::Nobody | Asker::Reset | Asker::Fence => false,
             Asker::Caller(promise) => promise.is_wanted(),
             Asker::Errand(errand) => errand.is_wanted(),
         }
@@ -116,7 +116,7 @@ impl Ticket {
 
     pub(super) fn expire(&self) -> Option<Waiter> {
         match &self.asker {
-            Asker::Nobody | Asker::Fence | Asker::Reset => None,
+            Asker::Nobody | Asker::Reset | Asker::Fence => None,
             Asker::Caller(promise) => promise.expire(),
             Asker::Errand(errand) => errand.expire(),
         }
@@ -133,7 +133,7 @@ pub(super) struct Over {
 impl Over {
     pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
         match asker {
-            Asker::Nobody | Asker::Fence | Asker::Reset => {}
+            Asker::Nobody | Asker::Reset | Asker::Fence => {}
             Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
             Asker::Errand(errand) => self.errands.push((errand, reply)),
         }

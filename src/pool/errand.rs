@@ -65,8 +65,8 @@ pub(super) struct Errand {
 }
 
 impl Inner {
-    /// Runs a plan on whatever connection is free first. `Ok(None)`: the plan does not fit any more and nothing was executed,
-    /// run it otherwise.
+    /// Runs a plan on whatever connection is free first. `Ok(None)`: nothing was executed, because the plan does not fit any more
+    /// or because the connection had ended before anything was sent; run it otherwise.
     pub(super) fn run(
         this: &Arc<Inner>,
         plan: Arc<Plan>,
@@ -114,7 +114,11 @@ impl Inner {
         let Answered { link, reply, described } = match claim.wait() {
             Waited::Value(result) => {
                 std::mem::forget(guard);
-                result.map_err(|error| error.limited_to(query_limit))?
+                match result {
+                    // It was given one, which had ended.
+                    Err(error) if errand.given.get().is_some() && error.is_unsent() => return Ok(None),
+                    result => result.map_err(|error| error.limited_to(query_limit))?,
+                }
             }
             Waited::Overdue => {
                 let detail =

@@ -85,8 +85,17 @@ impl Pool {
         Inner::acquire(&self.0, limit.into(), Location::caller())
     }
 
+    /// Borrows a connection for whoever asked for one there.
+    pub(crate) fn connection_at(
+        &self,
+        limit: Option<Duration>,
+        site: &'static Location<'static>,
+    ) -> Result<Lease> {
+        Inner::acquire(&self.0, limit, site)
+    }
+
     /// Runs one statement on whatever connection is free first, and waits for the whole of its result. `limit` is for the
-    /// reply.
+    /// reply. If the connection turns out to have ended before any of it was sent, another gets it, once.
     pub(crate) fn run(
         &self,
         mut request: Request<'_>,
@@ -99,8 +108,14 @@ impl Pool {
             }
             request.wary = true;
         }
-        let lease = self.connection()?;
-        lease.run(request, Deadline::after(limit), fit).map_err(|error| error.limited_to(limit))
+        let mut once_more = !request.wary;
+        loop {
+            let lease = self.connection()?;
+            match lease.run(request, Deadline::after(limit), fit) {
+                Err(error) if once_more && error.is_unsent() => once_more = false,
+                result => return result.map_err(|error| error.limited_to(limit)),
+            }
+        }
     }
 
     /// What is known of a statement that is to run on whatever connection is free; refuses what needs a session of its own.

@@ -505,8 +505,8 @@ fn three_coroutines_on_two_slots_keep_the_rules_when_the_pool_is_commanded() {
 }
 
 #[test]
-fn three_coroutines_on_three_slots_keep_the_rules_when_lifetimes_end() {
-    let limits = Limits { lifetime: Some(LONG), ..limits(3, 2, COROUTINES) };
+fn three_coroutines_on_two_slots_keep_the_rules_when_lifetimes_end() {
+    let limits = Limits { lifetime: Some(LONG), ..two() };
     explore(1, limits, Budget { faults: 1, long_ticks: 2, ..CALM });
 }
 
