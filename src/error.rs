@@ -440,7 +440,8 @@ impl Error {
         matches!(self.0.kind, Kind::Config(_))
     }
 
-    /// Whether the pool is closed or its queue is full.
+    /// Whether the pool is closed, its queue is full, or the wait could not have ended. A wait that timed out is none of these: see
+    /// [`phase`](Error::phase), and [`exhausted`](Error::exhausted) for all of them but the closed pool.
     pub fn is_pool(&self) -> bool {
         matches!(self.0.kind, Kind::Pool(_))
     }

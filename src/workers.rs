@@ -277,7 +277,7 @@ impl Set {
             }
             if is_worker && state.waiting_workers + 1 == this.limit {
                 return Err(Error::usage(format!(
-                    "all {} workers of the set wait to spawn another one, so that none would ever end: \
+                    "every worker of the set ({}) waits to spawn another one, so that none would ever end: \
                      use try_spawn, spawn from outside of the set, or give it more workers",
                     this.limit
                 )));

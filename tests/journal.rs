@@ -146,8 +146,29 @@ fn a_lease_that_is_revoked_is_told_with_its_place() {
     assert_eq!(revoked.level, log::Level::Warn);
     assert!(revoked.keys["site"].contains("tests/journal.rs"), "{revoked:?}");
     assert!(revoked.keys["cause"].contains("max_hold"), "{revoked:?}");
+    let closed = first("revoking", "close");
+    assert_eq!(
+        (&closed.keys["connection"], &*closed.keys["cause"]),
+        (&revoked.keys["connection"], "revoked")
+    );
+    let error = lease.query("SELECT 1", ()).value::<i32>().expect_err("it was revoked");
+    let cause = std::error::Error::source(&error).expect("why").to_string();
+    assert!(cause.starts_with("the lease taken at tests/journal.rs:"), "{cause}");
+    assert!(cause.ends_with(" was revoked: it was held for longer than max_hold"), "{cause}");
     drop(lease);
     test.finish();
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_in_one_line_with_the_reason() {
+    listen();
+    // Nobody listens on port 1.
+    let pool = Pool::builder().url("postgres://me@127.0.0.1:1/x").expect("a URL").name("away").build();
+    pool.expect("a pool").connection_within(Duration::from_millis(10)).map(drop).expect_err("there is none");
+    let failed = first("away", "open_failed");
+    assert!(failed.keys["cause"].starts_with("no connection to 127.0.0.1:1: "), "{failed:?}");
+    assert!(failed.keys["cause"].contains("refused"), "{failed:?}");
+    assert!(failed.text.ends_with(&failed.keys["cause"]) && !failed.text.contains('\n'), "{failed:?}");
 }
 
 #[test]

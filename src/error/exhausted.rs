@@ -31,7 +31,7 @@ pub struct Exhausted {
     pub cleaning: usize,
     /// How many connections there may be.
     pub limit: usize,
-    /// Callers in the queue.
+    /// Callers in the queue, without the one that got this error.
     pub waiting: usize,
     /// Whether the pool is paused.
     pub paused: bool,
@@ -60,10 +60,11 @@ impl HeldLease {
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Exhausted { lent, idle, opening, cleaning, limit, waiting, .. } = self;
+        let callers = if *waiting == 1 { "other caller waits" } else { "other callers wait" };
         write!(
             f,
             "{lent} of {limit} connections are lent, {idle} idle, {opening} being opened, {cleaning} being cleaned; \
-             {waiting} callers wait"
+             {waiting} {callers}"
         )?;
         if self.paused {
             f.write_str("; the pool is paused: resume() ends that")?;
@@ -73,7 +74,7 @@ impl fmt::Display for Exhausted {
         }
         if let Some(lease) = &self.own_lease {
             let site = lease.site.map(|site| format!(", taken at {site}")).unwrap_or_default();
-            write!(f, "; this coroutine already holds a lease{site}: give it back first, or query on it")?;
+            write!(f, "; the caller itself already holds a lease{site}: give it back first, or query on it")?;
         }
         Ok(())
     }

@@ -153,7 +153,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How long a borrower waits for a connection. Default 5 s; `None` is for ever.
+    /// How long a borrower waits for a connection, for one to be opened too. Default 5 s; `None` is for ever, and with zero only idle ones
+    /// are lent.
     pub fn acquire_timeout(mut self, limit: impl Into<Option<Duration>>) -> PoolBuilder {
         self.options.acquire_timeout = limit.into();
         self
@@ -165,7 +166,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How many borrowers may wait; the next gets an error at once. Default 8,192.
+    /// How many borrowers may wait; the next gets an error at once. Who needs a connection to be opened waits too, so with 0 only idle
+    /// ones are lent: then set [`min_idle`](PoolBuilder::min_idle) too. Default 8,192.
     pub fn max_waiting(mut self, borrowers: usize) -> PoolBuilder {
         self.options.max_waiting = borrowers;
         self

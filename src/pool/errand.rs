@@ -51,15 +51,13 @@ pub(super) struct Errand {
     plan: Arc<Plan>,
     /// Bind, Execute, Sync.
     request: BytesMut,
-    /// Who waits for the answer.
-    who: usize,
     acquire_limit: Option<Duration>,
     query_limit: Option<Duration>,
     promise: Promise<Result<Answered>>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
-    /// Since when it has had to.
-    waits_since: OnceLock<Instant>,
+    /// Since when it has had to, and whose it is: that is asked only where it waits.
+    waits: OnceLock<(Instant, usize)>,
     /// The connection that it was given.
     given: OnceLock<(LeaseId, Arc<Link>, Mark)>,
     /// What the session knew of the plan when the request was sent.
@@ -103,12 +101,11 @@ impl Inner {
             inner: this.clone(),
             plan,
             request: bytes,
-            who: coro::identity(),
             acquire_limit: this.options.acquire_timeout,
             query_limit,
             promise,
             ticket: OnceLock::new(),
-            waits_since: OnceLock::new(),
+            waits: OnceLock::new(),
             given: OnceLock::new(),
             known: OnceLock::new(),
         });
@@ -170,7 +167,7 @@ impl Inner {
         match claim {
             Claim::Pending => {}
             Claim::Lent(lent) => {
-                errand.waits_since.get().into_iter().for_each(|since| errand.inner.meter.waited(*since));
+                errand.waits.get().into_iter().for_each(|(since, _)| errand.inner.meter.waited(*since));
                 errand.send(lent);
             }
             Claim::Refused(why) => errand.fail(errand.refused(why)),
@@ -186,7 +183,7 @@ impl Errand {
             let limit = self.acquire_limit;
             let join = || {
                 let joining = joining(limit, Waking::Errand(self.clone()));
-                let _ = self.waits_since.set(joining.now);
+                let _ = self.waits.set((joining.now, coro::identity()));
                 joining
             };
             match core.acquire(Borrower::NOBODY, holder, join) {
@@ -256,8 +253,12 @@ impl Errand {
     }
 
     fn refused(&self, why: Refusal<Arc<Error>>) -> Error {
-        let waited = self.waits_since.get().map_or(Duration::ZERO, Instant::elapsed);
-        self.inner.refused(why, self.acquire_limit, self.who, waited)
+        // One that has not waited is refused in front of its caller.
+        let (waited, who) = match self.waits.get() {
+            Some((since, who)) => (since.elapsed(), *who),
+            None => (Duration::ZERO, coro::identity()),
+        };
+        self.inner.refused(why, self.acquire_limit, who, waited)
     }
 
     fn fail(&self, error: Error) {

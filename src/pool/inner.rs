@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::core::{ConnectionId, Core, Effects, Overlong};
+use super::core::{Cause, ConnectionId, Core, Effects, Overlong};
 use super::errand::Errand;
 use super::gauges::Gauges;
 use super::journal;
@@ -198,10 +198,12 @@ impl Inner {
         let Overlong { connection: Pooled { id, link }, held, .. } = overlong;
         let closed = this.core.lock().is_closed();
         let why = if closed { "the pool was closed" } else { "it was held for longer than max_hold" };
-        let site = journal::taken_at(held);
+        let site = held.borrower.site.map(|site| format!(" taken at {site}")).unwrap_or_default();
         journal::revoked(&this.name, link.entered.process, held, why);
+        let cause = if closed { Cause::Closed } else { Cause::Revoked };
+        journal::closed(&this.name, link.entered.process, cause);
         this.leaving.lock().push(*id);
-        link.revoke(Error::closed(format!("the lease was revoked: {why}{site}"), Outcome::Unknown));
+        link.revoke(Error::closed(format!("the lease{site} was revoked: {why}"), Outcome::Unknown));
         this.has_left(*id);
     }
 }

@@ -3,6 +3,9 @@
 //! The target is `maypole::pool`. Each record has the keys `event` and `pool`, those about one connection also
 //! `connection`, the number of its process on the server; the text says the same to a reader. docs/operating.md lists them.
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::iter;
 use std::time::Duration;
 
 use super::core::{Cause, Held};
@@ -20,8 +23,8 @@ pub(super) fn opened(pool: &str, connection: i32, took: Duration) {
 
 pub(super) fn open_failed(pool: &str, error: &Error) {
     log::warn!(
-        target: TARGET, event = "open_failed", pool, sqlstate = error.sqlstate(), cause:% = error;
-        "pool {pool}: a connection could not be opened: {error:?}"
+        target: TARGET, event = "open_failed", pool, sqlstate = error.sqlstate(), cause:% = Chain(error);
+        "pool {pool}: a connection could not be opened: {}", Chain(error)
     );
 }
 
@@ -41,8 +44,8 @@ pub(super) fn renewed(pool: &str, generation: u64, cause: &str) {
 /// From now on callers are told of the failure at once.
 pub(super) fn breaker_opened(pool: &str, failure: &Error) {
     log::error!(
-        target: TARGET, event = "breaker", pool, open = true, cause:% = failure;
-        "pool {pool}: no connection is left and none can be opened, callers are told so at once: {failure:?}"
+        target: TARGET, event = "breaker", pool, open = true, cause:% = Chain(failure);
+        "pool {pool}: no connection is left and none can be opened, callers are told so at once: {}", Chain(failure)
     );
 }
 
@@ -93,6 +96,24 @@ fn site(held: &Held) -> Option<String> {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An error with all of its causes, in one line: the first tells where it failed, the last tells why.
+struct Chain<'e>(&'e Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes = iter::successors(Some(self.0 as &dyn StdError), |error| (*error).source());
+        for (depth, error) in causes.enumerate() {
+            f.write_str(if depth == 0 { "" } else { ": " })?;
+            let text = error.to_string();
+            for (number, line) in text.lines().enumerate() {
+                f.write_str(if number == 0 { "" } else { " " })?;
+                f.write_str(line.trim())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The same words as the fields of [`Closes`](super::Closes).

@@ -63,7 +63,8 @@ impl Pool {
     ///
     /// When the timeout passes ([`Error::phase`] is [`Phase::Queue`](crate::Phase::Queue), and [`Error::exhausted`] tells what the pool
     /// looked like), the queue is full, the pool is closed, no connection can be opened for a reason that waiting does not
-    /// mend, or every connection is held by a coroutine that itself waits for another, so that nobody could go on.
+    /// mend, or every connection is held by a transaction whose coroutine itself waits for another, so that nobody could go on. A lease that was
+    /// not used yet may still be handed to somebody else, so with one of those it is a wait like any other.
     ///
     /// # Cancel
     ///
@@ -73,7 +74,8 @@ impl Pool {
         Inner::acquire(&self.0, self.0.options.acquire_timeout, Location::caller())
     }
 
-    /// Borrows a connection, waiting no longer than this; `None` is for ever, zero does not wait at all.
+    /// Borrows a connection, waiting no longer than this; `None` is for ever, zero does not wait at all: not even for a connection to
+    /// be opened, so it gets one only if one is idle.
     ///
     /// # Errors
     ///

@@ -120,15 +120,18 @@ impl Pool {
     /// # Errors
     ///
     /// If they are more than the limit, the pool is closed, they can't be opened for a reason that waiting does not mend, or
-    /// they are not there in time ([`Phase::Connect`]). What has been opened stays.
+    /// they are not there in time ([`Phase::Connect`]), as while the pool is paused. What has been opened stays.
     ///
     /// # Cancel
     ///
     /// A coroutine that is cancelled while it waits stops wanting them; opens under way are not lost.
     pub fn warm(&self, connections: usize, limit: impl Into<Option<Duration>>) -> Result<()> {
         let limit = limit.into();
-        let too_many =
-            |most: usize| Error::usage(format!("{connections} connections are more than the limit, {most}"));
+        let too_many = |most: usize| {
+            Error::usage(format!(
+                "warm: {connections} connections are more than the limit of the pool, {most}"
+            ))
+        };
         let most = self.stats().limit;
         if connections > most {
             return Err(too_many(most));
@@ -152,9 +155,13 @@ impl Pool {
         look(&self.0).unwrap_or_else(|| {
             let stats = self.stats();
             let there = stats.lent + stats.idle + stats.cleaning;
-            let detail = format!("{there} of {connections} connections are there");
+            let (paused, failure) = {
+                let core = self.0.core.lock();
+                (core.is_paused(), core.last_failure().cloned())
+            };
+            let pause = if paused { "; the pool is paused: resume() ends that" } else { "" };
+            let detail = format!("{there} of {connections} connections are there{pause}");
             let error = Error::timeout(Phase::Connect, limit, detail, Outcome::NotSent);
-            let failure = self.0.core.lock().last_failure().cloned();
             Err(match failure {
                 Some(failure) => error.caused_by(failure.duplicate()),
                 None => error,

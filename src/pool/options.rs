@@ -40,12 +40,17 @@ impl Options {
         if self.max_connecting == 0 {
             return wrong("max_connecting: at least 1 connection must be opened at a time");
         }
+        for (name, limit) in
+            [("ping_timeout", self.ping_timeout), ("clean_up_timeout", self.clean_up_timeout)]
+        {
+            if limit.is_zero() {
+                return wrong(&format!("{name}: must be longer than nothing"));
+            }
+        }
         for (name, limit) in [
             ("max_lifetime", self.max_lifetime),
             ("idle_timeout", self.idle_timeout),
             ("ping_after_idle", self.ping_after_idle),
-            ("ping_timeout", Some(self.ping_timeout)),
-            ("clean_up_timeout", Some(self.clean_up_timeout)),
             ("leak_warning", self.leak_warning),
             ("max_hold", self.max_hold),
         ] {

@@ -1,9 +1,10 @@
-//! What can be set for a database, key by key. Uses: config, error, pool, suggest.
+//! What can be set for a database, key by key. Uses: config, conninfo, error, pool, suggest.
 
 use super::file::{Entry, Value};
 use super::value::Given;
 use super::{DEFAULT, Settings, Variables, listed};
 use crate::config::{Config, TargetSessionAttrs};
+use crate::conninfo::KEYWORDS;
 use crate::error::{Error, Result};
 use crate::pool::{Pool, PoolBuilder, SessionReset};
 use crate::suggest::did_you_mean;
@@ -73,6 +74,27 @@ pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     let pool = POOL.iter().map(|key| key.name);
     let connection = CONNECTION.iter().map(|key| key.name);
     [URL].into_iter().chain(connection).chain(pool)
+}
+
+/// What other libraries call the same, where the closest word would be another thing.
+const ELSEWHERE: &[(&str, &[&str])] = &[
+    (
+        "limit",
+        &["max_connections", "max_size", "max_pool_size", "maximum_pool_size", "pool_size", "pool_max"],
+    ),
+    ("min_idle", &["min_connections", "min_size", "minimum_idle", "min_pool_size", "pool_min"]),
+    ("acquire_timeout", &["connection_timeout", "pool_timeout", "wait_timeout", "checkout_timeout"]),
+    ("query_timeout", &["statement_timeout", "command_timeout"]),
+    ("leak_warning", &["leak_detection_threshold"]),
+    ("ping_after_idle", &["test_before_acquire", "test_on_check_out", "keepalive_time"]),
+];
+
+/// The end of the message for a key that means something in other places.
+fn known_elsewhere(key: &str) -> Option<String> {
+    if let Some((ours, _)) = ELSEWHERE.iter().find(|(_, theirs)| theirs.contains(&key)) {
+        return Some(format!("; it is \"{ours}\" here"));
+    }
+    KEYWORDS.contains(&key).then(|| "; it is a part of the url".to_owned())
 }
 
 /// Which server.
@@ -170,7 +192,7 @@ impl Settings {
         let find = |name: &str| entries.iter().find(|entry| entry.name == name);
         for entry in entries {
             if !keys().any(|key| key == entry.name) {
-                let hint = did_you_mean(&entry.name, keys());
+                let hint = known_elsewhere(&entry.name).unwrap_or_else(|| did_you_mean(&entry.name, keys()));
                 let known: Vec<&str> = keys().collect();
                 let what = format!("no such key{hint}; a database has {}", known.join(", "));
                 return Err(self.wrong(entry.line, &what));

@@ -380,6 +380,14 @@ fn errors_tell_file_line_key_and_what_would_be_right() {
         ("database = { url = 5 }", "line 2: url: must be a text"),
         ("[default.database]\nurl = \"embedded\"\nlimt = 3", "did you mean \"limit\"?"),
         (
+            "[default.database]\nurl = \"embedded\"\nmax_connections = 3",
+            "no such key; it is \"limit\" here; a",
+        ),
+        (
+            "[default.database]\nurl = \"host=h\"\nsslmode = \"prefer\"",
+            "no such key; it is a part of the url; a",
+        ),
+        (
             "[default.database]\nurl = \"embedded\"\nlimit = 0",
             "line 4: limit: must be a whole number, at least 1",
         ),

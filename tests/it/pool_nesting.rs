@@ -1,9 +1,11 @@
 //! A coroutine that borrows while it holds a lease, and a lease that nobody can give back any more (reliability cases 27
 //! and 30; requirements 6 and 8 of the pool).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use maypole::{Error, Phase, spawn};
+use maypole::{Database, Error, Phase, spawn};
 
 use crate::support::eventually::eventually;
 use crate::support::pool::{TestPool, in_coroutine};
@@ -12,19 +14,29 @@ use crate::support::server::server;
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// Case 27, requirement 8: nobody else could ever give a connection back, so there is nothing to wait for.
+/// Case 27, requirement 8: whoever is in a transaction can't have handed its connection to anybody, so nobody could ever give
+/// one back, and there is nothing to wait for.
 #[test]
-fn borrowing_a_second_from_a_pool_of_one_is_an_error_at_once_that_names_the_first() {
+fn borrowing_a_second_in_a_transaction_on_a_pool_of_one_is_an_error_at_once_that_names_the_first() {
     let test = TestPool::new(1);
-    let pool = test.pool.clone();
+    let (pool, db) = (test.pool.clone(), Database::from(test.pool.clone()));
     in_coroutine(move || {
-        let lease = pool.connection().expect("lent");
-        assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
-        let start = Instant::now();
-        let error = pool.connection_within(None).expect_err("it would never end");
-        assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
-        names_the_own_lease(&error, (1, 1));
-        assert_eq!(lease.query("SELECT 27", ()).value::<i32>().expect("the first goes on"), 27);
+        let before = line!();
+        let answer = db.transaction(|q| {
+            assert_eq!(q.query("SELECT 1", ()).value::<i32>()?, 1);
+            let start = Instant::now();
+            let error = pool.connection_within(None).expect_err("it would never end");
+            assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+            names_the_own_lease(&error, (1, 1));
+            let site = error
+                .exhausted()
+                .and_then(|pool| pool.own_lease)
+                .and_then(|lease| lease.site)
+                .expect("a site");
+            assert_eq!((site.file(), site.line()), (file!(), before + 1), "where the transaction was begun");
+            q.query("SELECT 27", ()).value::<i32>()
+        });
+        assert_eq!(answer.expect("the transaction goes on"), 27);
     });
     test.finish();
 }
@@ -47,6 +59,24 @@ fn borrowing_a_second_while_the_first_was_not_used_is_a_timeout_that_names_the_f
     test.finish();
 }
 
+/// Case 27: the same for a query of its own, which waits in the queue without a lease.
+#[test]
+fn a_query_of_its_own_beside_a_lease_is_a_timeout_that_names_the_lease() {
+    let limit = Duration::from_millis(50);
+    let test = TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(limit));
+    let (pool, db) = (test.pool.clone(), Database::from(test.pool.clone()));
+    in_coroutine(move || {
+        // Known to the pool from now on, so that the next travels without a lease.
+        db.query("SELECT 27", ()).value::<i32>().expect("an answer");
+        let _lease = pool.connection().expect("lent");
+        let error = db.query("SELECT 27", ()).value::<i32>().expect_err("all are lent");
+        assert!(error.is_timeout(), "{error:?}");
+        names_the_own_lease(&error, (1, 1));
+        assert!(error.exhausted().expect("who holds what").waited >= limit, "{error:?}");
+    });
+    test.finish();
+}
+
 #[track_caller]
 fn names_the_own_lease(error: &Error, lent_of: (usize, usize)) {
     let exhausted = error.exhausted().expect("who holds what");
@@ -57,32 +87,27 @@ fn names_the_own_lease(error: &Error, lent_of: (usize, usize)) {
     assert!(error.to_string().contains(&format!("pool_nesting.rs:{}", site.line())), "{error}");
 }
 
-/// Case 27: two coroutines that hold one each and want another: the second to wait hears of it, and lets go; the first is
-/// served.
+/// Case 27: two coroutines in transactions that want another connection each: the second to wait hears of it, and lets go; the
+/// first is served.
 #[test]
-fn coroutines_that_hold_all_and_want_more_do_not_wait_for_ever() {
+fn transactions_that_hold_all_and_want_more_do_not_wait_for_ever() {
     let test = TestPool::new(2);
-    let first = {
-        let pool = test.pool.clone();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let greedy = || {
+        let (pool, db, begun) = (test.pool.clone(), Database::from(test.pool.clone()), begun.clone());
         spawn(move || {
-            let _lease = pool.connection().expect("lent");
-            pool.connection_within(None).map(drop)
+            db.transaction(|q| {
+                q.query("SELECT 1", ()).value::<i32>()?;
+                begun.fetch_add(1, Ordering::SeqCst);
+                eventually("both hold one", || begun.load(Ordering::SeqCst) == 2);
+                pool.connection_within(None).map(drop)
+            })
         })
     };
-    eventually("the first holds one and waits for another, or holds both", || test.pool.stats().lends > 0);
-    let second = {
-        let pool = test.pool.clone();
-        spawn(move || {
-            let _lease = pool.connection().expect("lent");
-            pool.connection_within(None).map(drop)
-        })
-    };
-    let ends = [first.join().expect("no panic"), second.join().expect("no panic")];
-    // Whoever came late may have found both free.
-    for error in ends.iter().filter_map(|end| end.as_ref().err()) {
-        assert!(error.is_pool() && error.exhausted().is_some(), "{error:?}");
-    }
-    assert!(ends.iter().any(Result::is_ok), "one of them is served");
+    let ends = [greedy(), greedy()].map(|worker| worker.join().expect("no panic"));
+    let errors: Vec<_> = ends.iter().filter_map(|end| end.as_ref().err()).collect();
+    assert_eq!(errors.len(), 1, "one is told, the other is served: {ends:?}");
+    assert!(errors[0].is_pool() && errors[0].exhausted().is_some(), "{:?}", errors[0]);
     test.finish();
 }
 
