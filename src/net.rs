@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use may::io::{CoIo, WaitIo, WaitIoWaker};
@@ -53,7 +54,13 @@ pub(crate) struct Keepalive {
 /// Boxed, and given to [`keeper::bury`] instead of dropped by whoever waited on it: `subscribe` of may's `RawIoBlock`
 /// reads the socket's event data through a reference for an instant after it made the waiting coroutine
 /// runnable, so the data may neither move nor go within that instant.
-pub(crate) struct Socket(Box<CoIo<RawSocket>>);
+pub(crate) struct Socket {
+    /// Its place in the event loop.
+    events: Box<CoIo<Arc<RawSocket>>>,
+    /// The same, and last: it is closed when it has left the event loop. may's `CoIo` alone closes first. Somebody
+    /// may have the number for another socket by then, which would be taken out of the event loop and never be woken.
+    raw: Arc<RawSocket>,
+}
 
 /// What `Socket::wait` saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,18 +105,18 @@ impl Ready {
 impl Socket {
     /// Reads what there is; `WouldBlock` if nothing.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.inner().read(buffer)
+        (&*self.raw).read(buffer)
     }
 
     /// Writes what the kernel takes; `WouldBlock` if nothing.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.inner().write(bytes)
+        (&*self.raw).write(bytes)
     }
 
     /// Waits until something happens or somebody calls the waker. Knows no time limit and no cancel
     /// (rule M12): only the driver may call it, and only in its own coroutine.
     pub(crate) fn wait(&self) -> Ready {
-        Ready::from_bits(self.0.wait_io())
+        Ready::from_bits(self.events.wait_io())
     }
 
     /// Waits, though there is more to be read, until more arrives: the news of that comes through the worker's event loop,
@@ -120,7 +127,7 @@ impl Socket {
         reason = "there is no other way to forget what came before: it would end the wait at once"
     )]
     pub(crate) fn give_way(&self) -> Ready {
-        let before = self.0.reset_io();
+        let before = self.events.reset_io();
         let waker = self.waker();
         let _alarm = keeper::alarm(Deadline::after(PAUSE), move || waker.wakeup());
         let now = self.wait();
@@ -129,13 +136,13 @@ impl Socket {
 
     /// Ends the present or the next `wait`.
     pub(crate) fn waker(&self) -> WaitIoWaker {
-        self.0.waker()
+        self.events.waker()
     }
 
     /// Sends and receives nothing more; the driver sees the end.
     pub(crate) fn shut_down(&self) {
         // Fails only if the peer was faster.
-        let _ = self.0.inner().shutdown(std::net::Shutdown::Both);
+        let _ = self.raw.shutdown(std::net::Shutdown::Both);
     }
 }
 
@@ -223,7 +230,8 @@ fn establish(socket: RawSocket, address: &SockAddr, deadline: Deadline) -> io::R
         Err(error) if error.raw_os_error() == Some(EINPROGRESS) => true,
         Err(error) => return Err(error),
     };
-    let socket = Socket(Box::new(CoIo::new(socket).map_err(io::Error::from)?));
+    let raw = Arc::new(socket);
+    let socket = Socket { events: Box::new(CoIo::new(raw.clone()).map_err(io::Error::from)?), raw };
     match if under_way { await_connected(&socket, deadline) } else { Ok(()) } {
         Ok(()) => Ok(socket),
         Err(error) => {
@@ -237,10 +245,10 @@ fn await_connected(socket: &Socket, deadline: Deadline) -> io::Result<()> {
     let waker = socket.waker();
     let _alarm = keeper::alarm(deadline, move || waker.wakeup());
     loop {
-        if let Some(error) = socket.0.inner().take_error()? {
+        if let Some(error) = socket.raw.take_error()? {
             return Err(error);
         }
-        if socket.0.inner().peer_addr().is_ok() {
+        if socket.raw.peer_addr().is_ok() {
             return Ok(());
         }
         if deadline.passed(Instant::now()) {
@@ -255,3 +263,60 @@ const RETRY: Duration = Duration::from_millis(5);
 
 /// Linux's number of "the connection is being established".
 const EINPROGRESS: i32 = 115;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::coro::spawn;
+
+    /// How many sockets each worker opens, and how many workers there are: enough to meet the keeper closing others.
+    const ROUNDS: usize = 1_000;
+    const WORKERS: usize = 8;
+    /// The end of a stream is on its way for microseconds.
+    const LATE: Duration = Duration::from_secs(5);
+
+    /// Opens a socket, and waits until the peer has closed.
+    fn await_end(address: &Address) -> io::Result<()> {
+        let options = TcpOptions { keepalive: None, user_timeout: None };
+        let deadline = Deadline::after(LATE);
+        let socket = connect(address, &options, deadline)?;
+        let waker = socket.waker();
+        let _alarm = keeper::alarm(deadline, move || waker.wakeup());
+        let result = loop {
+            match socket.read(&mut [0]) {
+                _ if deadline.passed(Instant::now()) => break Err(io::ErrorKind::TimedOut.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => drop(socket.wait()),
+                read => break read.map(drop),
+            }
+        };
+        keeper::bury(socket);
+        result
+    }
+
+    #[test]
+    fn a_socket_that_is_closed_takes_no_other_out_of_the_event_loop() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("its address");
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = over.clone();
+        let server = thread::spawn(move || {
+            while !is_over.load(Ordering::SeqCst) {
+                drop(listener.accept().expect("a connection"));
+            }
+        });
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|_| spawn(move || (0..ROUNDS).try_for_each(|_| await_end(&Address::Tcp(port)))))
+            .collect();
+        for worker in workers {
+            worker.join().expect("no panic").expect("it is told of the end");
+        }
+        over.store(true, Ordering::SeqCst);
+        // Wakes the server.
+        drop(TcpStream::connect(port));
+        server.join().expect("no panic");
+    }
+}

@@ -178,8 +178,6 @@ fn cancels_and_reuse_in_turn_hit_no_other_statement() {
     assert!(all.stray.is_empty(), "{:#?}", all.stray);
     assert!(all.stopped > cycles / 4 && all.faster > 0, "both kinds");
     let closed: u64 = pools.iter().map(|test| test.pool.stats().closed).sum();
-    println!("{closed} sessions were given up");
-    // A cancel connection that does not end within its 2 s costs its session, which is rare.
-    assert!(usize::try_from(closed).expect("few") <= cycles / 500, "{closed} sessions were given up");
+    assert_eq!(closed, 0, "a session was given up");
     pools.iter().for_each(TestPool::finish);
 }
