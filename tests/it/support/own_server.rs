@@ -1,8 +1,9 @@
-//! A server of a test's own, which can be restarted. Uses: client.
+//! A server of a test's own, which can be restarted. Uses: client, eventually.
 
 use maypole::embedded::{Builder, Server};
 
 use super::client::Client;
+use super::eventually::eventually;
 
 /// A server that only one test knows. It ends with its owner, even if that is killed.
 ///
@@ -28,6 +29,17 @@ impl OwnServer {
     /// A session past the library.
     pub(crate) fn client(&self) -> Client {
         Client::connect(&self.url()).expect("the server answers")
+    }
+
+    /// Whether it takes writes from now on, by its configuration. Returns when it tells new sessions so.
+    pub(crate) fn take_writes(&self, writes: bool) {
+        let value = if writes { "off" } else { "on" };
+        let mut client = self.client();
+        client.query(&format!("ALTER SYSTEM SET default_transaction_read_only = {value}")).expect("set");
+        client.query("SELECT pg_reload_conf()").expect("reloaded");
+        eventually("the server knows whether it takes writes", || {
+            self.client().value("SHOW default_transaction_read_only").is_ok_and(|now| now == value)
+        });
     }
 
     /// Stops it in good order, which ends all sessions, and starts it again. Returns when it accepts connections.
