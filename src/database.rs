@@ -1,4 +1,4 @@
-//! A database by the name of its setting. Uses: application, call, connection, declared, error, guard, params, pool, query, script, sql, transaction.
+//! A database by the name of its setting. Uses: application, call, connection, declared, embedded, error, guard, params, pool, query, script, sql, transaction.
 
 use std::fmt;
 use std::panic::Location;
@@ -281,5 +281,40 @@ impl From<Pool> for Database {
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use super::*;
+    use crate::embedded::Server;
+    use crate::error::Outcome;
+
+    /// What no other pool has (research on pools, section 6, number 11): one retry of what provably was not sent.
+    #[test]
+    fn what_was_not_sent_because_its_connection_had_ended_is_sent_on_another_once() {
+        let server = Server::start().expect("a server");
+        let pool = Pool::builder().url(&server.url()).expect("its address").limit(2).build().expect("a pool");
+        let db = Database::from(pool.clone());
+        let ask = |number: i32| db.query("SELECT $1::int4", (number,)).value::<i32>();
+        assert_eq!(ask(1).expect("an answer"), 1);
+        pool.end_unnoticed();
+        assert_eq!(ask(2).expect("a known statement, on another connection"), 2);
+        assert_eq!((pool.stats().opened, pool.stats().closes.broken), (2, 1));
+        pool.end_unnoticed();
+        let new = db.query("SELECT 'new'", ()).value::<String>();
+        assert_eq!(new.expect("a statement that nobody knows yet"), "new");
+        pool.end_unnoticed();
+        let rows = db.query("SELECT generate_series(1, 3)", ()).iter::<i32>();
+        assert_eq!(rows.collect::<Result<Vec<_>>>().expect("a stream"), [1, 2, 3]);
+        assert_eq!((pool.stats().opened, pool.stats().closes.broken), (4, 3));
+        // A lease is one session: what is asked of it goes to no other.
+        let lease = pool.connection().expect("a connection");
+        lease.link().die_unnoticed();
+        let error = lease.query("SELECT 4", ()).value::<i32>().expect_err("its session is gone");
+        assert_eq!((error.outcome(), error.is_closed()), (Outcome::NotSent, true), "{error:?}");
+        drop(lease);
+        assert_eq!((pool.stats().opened, pool.stats().lent), (4, 0));
+        pool.close(None);
     }
 }

@@ -152,6 +152,16 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+impl Pool {
+    /// The idle connection ends, and neither its driver nor the pool has noticed.
+    pub(crate) fn end_unnoticed(&self) {
+        let core = self.0.core.lock();
+        assert_eq!(core.ledger().idle, 1);
+        core.connections().for_each(|pooled| pooled.link.die_unnoticed());
+    }
+}
+
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
