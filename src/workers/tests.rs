@@ -212,7 +212,7 @@ fn the_last_of_all_workers_that_would_wait_to_spawn_is_told() {
         "one waited, and had its place from the other"
     );
     assert_eq!(errors.lock().len(), 1);
-    assert!(errors.lock()[0].contains("all 2 workers"), "{:?}", errors.lock());
+    assert!(errors.lock()[0].contains("every worker of the set (2)"), "{:?}", errors.lock());
     assert!(idle(&workers));
 }
 

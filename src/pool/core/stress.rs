@@ -423,7 +423,8 @@ impl Run {
                 self.model.queue.push((arrival, task, until, true));
                 self.model.queue.sort_by_key(|waiter| waiter.0);
             }
-            Place::Opening | Place::Idle | Place::Cleaning | Place::Lent(_) => {}
+            Place::Lent(_) => self.counters.cut += 1,
+            Place::Opening | Place::Idle | Place::Cleaning => {}
         }
         if !matches!(place, Place::Opening) {
             self.model.expected.close.push(handle);
