@@ -33,6 +33,7 @@ mod query_limits;
 mod retries;
 mod rows;
 mod savepoints;
+mod session_reset;
 mod sizes;
 mod slow_peers;
 mod start_up;
