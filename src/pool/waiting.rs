@@ -30,9 +30,9 @@ impl Inner {
     pub(super) fn acquire(
         this: &Arc<Inner>,
         limit: Option<Duration>,
-        site: &'static Location<'static>,
+        site: Option<&'static Location<'static>>,
     ) -> Result<Lease> {
-        let borrower = Borrower { who: coro::identity(), site: Some(site) };
+        let borrower = Borrower { who: coro::identity(), site };
         let (ticket, uncovered) = {
             let mut core = this.core.lock();
             // No clock is read and no handle made unless it has to wait.
