@@ -31,9 +31,9 @@ impl Inner {
     pub(super) fn acquire(
         this: &Arc<Inner>,
         limit: Option<Duration>,
-        site: &'static Location<'static>,
+        site: Option<&'static Location<'static>>,
     ) -> Result<Lease> {
-        let borrower = Borrower { who: coro::identity(), site: Some(site) };
+        let borrower = Borrower { who: coro::identity(), site };
         let (ticket, uncovered) = {
             let mut core = this.core.lock();
             // No clock is read and no handle made unless it has to wait.
@@ -102,17 +102,18 @@ impl Inner {
             let core = self.core.lock();
             let (ledger, now) = (core.ledger(), Instant::now());
             let held = |held: Held| HeldLease::new(held.borrower.site, held.age);
-            let mut exhausted = Exhausted::default();
-            exhausted.waited = waited;
-            exhausted.lent = ledger.lent;
-            exhausted.idle = ledger.idle;
-            exhausted.opening = ledger.opening;
-            exhausted.cleaning = ledger.cleaning;
-            exhausted.limit = ledger.limit;
-            exhausted.waiting = ledger.waiting;
-            exhausted.paused = core.is_paused();
-            exhausted.oldest_lease = core.oldest_lease(now).map(held);
-            exhausted.own_lease = core.lease_of(who, now).map(held);
+            let exhausted = Exhausted {
+                waited,
+                lent: ledger.lent,
+                idle: ledger.idle,
+                opening: ledger.opening,
+                cleaning: ledger.cleaning,
+                limit: ledger.limit,
+                waiting: ledger.waiting,
+                paused: core.is_paused(),
+                oldest_lease: core.oldest_lease(now).map(held),
+                own_lease: core.lease_of(who, now).map(held),
+            };
             (exhausted, core.last_failure().cloned())
         };
         match why {

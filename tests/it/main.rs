@@ -39,6 +39,7 @@ mod savepoints;
 mod session_attributes;
 mod session_resets;
 mod shutdowns;
+mod session_reset;
 mod sizes;
 mod slow_peers;
 mod start_up;
