@@ -63,8 +63,8 @@ impl Pool {
     ///
     /// When the timeout passes ([`Error::phase`] is [`Phase::Queue`](crate::Phase::Queue), and [`Error::exhausted`] tells what the pool
     /// looked like), the queue is full, the pool is closed, no connection can be opened for a reason that waiting does not
-    /// mend, or every connection is held by a transaction whose coroutine itself waits for another, so that nobody could go on. A lease that was
-    /// not used yet may still be handed to somebody else, so with one of those it is a wait like any other.
+    /// mend, or every connection is held by a transaction whose coroutine itself waits for another, so that nobody could go on. Outside of
+    /// transactions a lease may be handed to somebody else, so there it is a wait like any other.
     ///
     /// # Cancel
     ///
