@@ -404,8 +404,8 @@ impl Link {
     /// For the driver: feeds what has arrived.
     pub(super) fn feed(self: &Arc<Self>, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
-        let (mut stop, mut late) = (false, false);
-        let (result, demoted, unreset) = {
+        let mut stop = false;
+        let (result, demoted, unreset, late) = {
             let mut state = self.state.lock();
             let State { session, block, fence, standing, reset, taken, .. } = &mut *state;
             let before = input.len();
@@ -421,8 +421,8 @@ impl Link {
             if state.clean_up.is_some() {
                 stop = self.can_cancel() && state.drained(before - input.len());
             }
-            late = std::mem::take(&mut state.late);
-            (result, self.observer.get().is_some() && state.standing.take_news(), unreset)
+            let late = std::mem::take(&mut state.late);
+            (result, self.observer.get().is_some() && state.standing.take_news(), unreset, late)
         };
         if late {
             keeper::nudge(Deadline::after(std::time::Duration::ZERO));

@@ -676,7 +676,10 @@ fn a_prepared_statement_means_the_same_after_a_reset() {
             assert_eq!(ask(), 3, "{round}");
             {
                 let lease = pool.connection().expect("lent");
-                lease.query("SELECT set_config('search_path', 'meaning_b', false)", ()).value::<String>().expect("set");
+                lease
+                    .query("SELECT set_config('search_path', 'meaning_b', false)", ())
+                    .value::<String>()
+                    .expect("set");
                 assert_eq!(lease.query("SELECT id FROM m", ()).value::<i32>().expect("an answer"), 2);
             }
             assert_eq!(ask(), 3, "{round}");
@@ -699,7 +702,9 @@ fn a_prepared_statement_means_the_same_after_a_reset() {
             assert_eq!(ask(), 3, "{round}");
         }
     });
-    test.db.script("DROP SCHEMA meaning_a CASCADE; DROP SCHEMA meaning_b CASCADE; DROP TABLE public.m").expect("dropped");
+    test.db
+        .script("DROP SCHEMA meaning_a CASCADE; DROP SCHEMA meaning_b CASCADE; DROP TABLE public.m")
+        .expect("dropped");
     test.finish();
 }
 
@@ -746,9 +751,15 @@ fn connections_of_short_lives_disturb_no_borrower() {
             let (db, over, answers) = (Database::from(test.pool.clone()), over.clone(), answers.clone());
             spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    assert_eq!(db.query("SELECT $1::int", (number,)).value::<i32>().expect("an answer"), number);
+                    assert_eq!(
+                        db.query("SELECT $1::int", (number,)).value::<i32>().expect("an answer"),
+                        number
+                    );
                     db.transaction(|q| q.query("SELECT 1", ()).value::<i32>()).expect("committed");
-                    db.query("SELECT generate_series(1, 30)", ()).chunk(10).iter::<i32>().for_each(|row| assert!(row.is_ok(), "{row:?}"));
+                    db.query("SELECT generate_series(1, 30)", ())
+                        .chunk(10)
+                        .iter::<i32>()
+                        .for_each(|row| assert!(row.is_ok(), "{row:?}"));
                     answers.fetch_add(1, Ordering::Relaxed);
                     if number % 2 == 0 {
                         rest(Duration::from_millis(7));
@@ -760,7 +771,11 @@ fn connections_of_short_lives_disturb_no_borrower() {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(5) {
         let stats = test.pool.stats();
-        assert_eq!(stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free, stats.limit, "{stats:?}");
+        assert_eq!(
+            stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free,
+            stats.limit,
+            "{stats:?}"
+        );
         std::thread::sleep(Duration::from_micros(100));
     }
     over.store(true, Ordering::Relaxed);
@@ -786,7 +801,8 @@ fn connections_of_short_lives_disturb_no_borrower() {
 /// Whose 57014 it is, and that what comes next is not hit.
 #[test]
 fn the_servers_own_limits_are_told_from_ours() {
-    let test = TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(Duration::from_secs(30)));
+    let test =
+        TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(Duration::from_secs(30)));
     let pool = test.pool.clone();
     let url = test.name.clone();
     let mut client = test.client();
@@ -806,7 +822,11 @@ fn the_servers_own_limits_are_told_from_ours() {
         let start = Instant::now();
         let mut theirs = 0;
         while start.elapsed() < Duration::from_secs(1) {
-            let error = lease.query("SELECT pg_sleep(11)::text", ()).timeout(Duration::from_secs(30)).value::<String>().expect_err("cancelled");
+            let error = lease
+                .query("SELECT pg_sleep(11)::text", ())
+                .timeout(Duration::from_secs(30))
+                .value::<String>()
+                .expect_err("cancelled");
             assert!(error.sqlstate() == Some("57014") && !error.is_timeout(), "{error:?}");
             assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
             theirs += 1;
@@ -815,13 +835,23 @@ fn the_servers_own_limits_are_told_from_ours() {
         drop(lease);
         let lease = pool.connection().expect("lent");
         lease.script("SET statement_timeout = '30ms'").expect("set");
-        let error = lease.query("SELECT pg_sleep(12)::text", ()).timeout(Duration::from_secs(30)).value::<String>().expect_err("cancelled");
+        let error = lease
+            .query("SELECT pg_sleep(12)::text", ())
+            .timeout(Duration::from_secs(30))
+            .value::<String>()
+            .expect_err("cancelled");
         assert!(error.sqlstate() == Some("57014") && !error.is_timeout(), "{error:?}");
         lease.script("SET statement_timeout = 0").expect("set");
         lease.query("SELECT pg_sleep($1)::text", (0.0,)).value::<String>().expect("warm");
-        for limit in [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(1), Duration::from_millis(7)] {
+        for limit in
+            [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(1), Duration::from_millis(7)]
+        {
             for _ in 0..10 {
-                let error = lease.query("SELECT pg_sleep($1)::text", (1.0,)).timeout(limit).value::<String>().expect_err("late");
+                let error = lease
+                    .query("SELECT pg_sleep($1)::text", (1.0,))
+                    .timeout(limit)
+                    .value::<String>()
+                    .expect_err("late");
                 assert!(error.is_timeout(), "{error:?}");
                 assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
                 let error = lease
@@ -839,7 +869,12 @@ fn the_servers_own_limits_are_told_from_ours() {
                     })
                     .expect_err("late");
                 assert!(error.is_timeout(), "{error:?}");
-                let error = lease.query("SELECT n, pg_sleep(n)::text FROM generate_series(0, 5) n", ()).chunk(1).timeout(limit.max(Duration::from_millis(5))).iter::<(i32, String)>().find_map(Result::err);
+                let error = lease
+                    .query("SELECT n, pg_sleep(n)::text FROM generate_series(0, 5) n", ())
+                    .chunk(1)
+                    .timeout(limit.max(Duration::from_millis(5)))
+                    .iter::<(i32, String)>()
+                    .find_map(Result::err);
                 assert!(error.expect("late").is_timeout());
             }
         }
@@ -892,7 +927,13 @@ fn handles_of_a_lease_that_ends_hit_nobody_else() {
             let (db, over) = (Database::from(test.pool.clone()), over.clone());
             spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    assert_eq!(db.query("SELECT 1, pg_sleep(0.001)::text", ()).first::<>().map(|row: Option<(i32, String)>| row.expect("a row").0).expect("never hit"), 1);
+                    assert_eq!(
+                        db.query("SELECT 1, pg_sleep(0.001)::text", ())
+                            .first()
+                            .map(|row: Option<(i32, String)>| row.expect("a row").0)
+                            .expect("never hit"),
+                        1
+                    );
                 }
             })
         })
@@ -926,13 +967,21 @@ fn a_pool_that_is_closed_while_everything_is_under_way_leaves_nothing() {
         let askers: Vec<_> = (0..20)
             .map(|number| {
                 let db = Database::from(test.pool.clone());
-                spawn(move || db.query("SELECT pg_sleep($1)::text", (if number % 2 == 0 { 0.01 } else { 20.0 },)).value::<String>().map(drop))
+                spawn(move || {
+                    db.query("SELECT pg_sleep($1)::text", (if number % 2 == 0 { 0.01 } else { 20.0 },))
+                        .value::<String>()
+                        .map(drop)
+                })
             })
             .collect();
         let pool = test.pool.clone();
         let streaming = spawn(move || {
             let lease = pool.connection()?;
-            lease.query("SELECT generate_series(1, 100000000)", ()).chunk(10).iter::<i32>().try_for_each(|row| row.map(drop))
+            lease
+                .query("SELECT generate_series(1, 100000000)", ())
+                .chunk(10)
+                .iter::<i32>()
+                .try_for_each(|row| row.map(drop))
         });
         std::thread::sleep(Duration::from_millis(round * 7));
         let (first, second) = (test.pool.clone(), test.pool.clone());
@@ -989,9 +1038,13 @@ fn a_pool_whose_handles_are_dropped_goes_with_its_last_lease() {
         errand.join().expect("no panic").expect("an answer");
         drop(lease);
         handle.cancel().expect_err("it has ended");
-        let mut client = crate::support::client::Client::connect(&server().url()).expect("the server answers");
+        let mut client =
+            crate::support::client::Client::connect(&server().url()).expect("the server answers");
         eventually("no session remains", || {
-            client.value(&format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'")).expect("a count") == "0"
+            client
+                .value(&format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'"))
+                .expect("a count")
+                == "0"
         });
     }
 }
@@ -1043,12 +1096,20 @@ fn a_statement_whose_time_was_over_before_it_was_sent_holds_up_nobody() {
         let sleep = "SELECT pg_sleep($1)::text";
         lease.query(sleep, (0.0,)).value::<String>().expect("warm");
         for round in 0..5 {
-            lease.query(sleep, (30.0,)).timeout(Duration::from_millis(20)).value::<String>().expect_err("late");
+            lease
+                .query(sleep, (30.0,))
+                .timeout(Duration::from_millis(20))
+                .value::<String>()
+                .expect_err("late");
             // The fence is up.
             lease.query(sleep, (5.0,)).timeout(Duration::ZERO).value::<String>().expect_err("late");
             let start = Instant::now();
             assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
-            assert!(start.elapsed() < Duration::from_secs(3), "round {round}: it ran for {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(3),
+                "round {round}: it ran for {:?}",
+                start.elapsed()
+            );
         }
     });
     test.finish();
@@ -1067,7 +1128,11 @@ fn a_statement_whose_time_is_over_at_once_holds_up_nobody() {
             lease.query(sleep, (5.0,)).timeout(Duration::ZERO).value::<String>().expect_err("late");
             let start = Instant::now();
             assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
-            assert!(start.elapsed() < Duration::from_secs(3), "round {round}: it ran for {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(3),
+                "round {round}: it ran for {:?}",
+                start.elapsed()
+            );
             // The fence is passed.
             std::hint::black_box(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"));
         }

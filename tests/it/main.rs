@@ -37,7 +37,6 @@ mod retries;
 mod rows;
 mod savepoints;
 mod session_attributes;
-mod session_reset;
 mod session_resets;
 mod shutdowns;
 mod sizes;
