@@ -1139,3 +1139,143 @@ fn a_statement_whose_time_is_over_at_once_holds_up_nobody() {
     });
     test.finish();
 }
+
+#[allow(unconditional_recursion, reason = "on purpose")]
+fn deeper(depth: &mut [u8; 512]) -> u8 {
+    let mut frame = std::hint::black_box([1_u8; 512]);
+    frame[0] = depth[0];
+    deeper(std::hint::black_box(&mut frame)).wrapping_add(frame[1])
+}
+
+/// A stack that overflows takes no lease with it that another uses, and every one that nobody does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stack_that_overflows_takes_with_it_only_what_is_its_own() {
+    for own in [true, false] {
+        let test = TestPool::built(&server().url(), |builder| {
+            builder.limit(4).leak_warning(Duration::from_millis(200)).acquire_timeout(Duration::from_secs(20))
+        });
+        let (give, take) = mpsc::channel::<Lease>();
+        let (go, gone) = may::sync::mpsc::channel::<()>();
+        let pool = test.pool.clone();
+        let work = move || {
+            let kept = pool.connection().expect("lent");
+            assert_eq!(kept.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
+            let _stream = kept.query("SELECT generate_series(1, 100)", ()).chunk(5).iter::<i32>().next();
+            let moved = pool.connection().expect("lent");
+            assert_eq!(moved.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
+            give.send(moved).expect("it is waited for");
+            gone.recv().expect("go on");
+            let _open = kept.transaction(|q| {
+                q.query("SELECT 1", ()).value::<i32>()?;
+                std::hint::black_box(deeper(&mut [0; 512]));
+                Ok(())
+            });
+        };
+        let deep = if own { spawn(work) } else { may::go!(work) };
+        let moved = take.recv().expect("handed on");
+        let (begin, begun) = mpsc::channel();
+        let user = std::thread::spawn(move || {
+            let start = Instant::now();
+            assert_eq!(moved.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
+            begin.send(()).expect("it is waited for");
+            while start.elapsed() < Duration::from_secs(1) {
+                moved.query("SELECT pg_sleep(0.01)::text", ()).value::<String>().expect("it is in use");
+            }
+        });
+        begun.recv().expect("it is used");
+        go.send(()).expect("it is waited for");
+        assert!(deep.join().is_err(), "it overflowed");
+        eventually("its own lease is taken back", || test.pool.stats().lent <= 1);
+        user.join().expect("no panic");
+        let stats = test.pool.stats();
+        assert_eq!((stats.lent, stats.closes.broken), (0, 1), "{own}: {stats:?}");
+        test.finish();
+    }
+}
+
+/// What is forgotten is revoked in the end, if there is a limit.
+#[test]
+fn leases_and_rows_that_are_forgotten_come_back_by_max_hold() {
+    let test = TestPool::built(&server().url(), |builder| {
+        builder.limit(3).max_hold(Duration::from_millis(200)).acquire_timeout(Duration::from_secs(20))
+    });
+    let pool = test.pool.clone();
+    in_coroutine(move || {
+        std::mem::forget(pool.connection().expect("lent"));
+        let lease = pool.connection().expect("lent");
+        let mut rows = lease.query("SELECT generate_series(1, 100)", ()).chunk(5).iter::<i32>();
+        rows.next().expect("a row").expect("a row");
+        std::mem::forget(rows);
+        let error = lease.query("SELECT 1", ()).value::<i32>().expect_err("a stream is open");
+        println!("{error:?}");
+        drop(lease);
+        let db = Database::from(pool.clone());
+        let mut rows = db.query("SELECT generate_series(1, 100)", ()).chunk(5).iter::<i32>();
+        rows.next().expect("a row").expect("a row");
+        std::mem::forget(rows);
+        eventually_in_coroutine(|| pool.stats().lent == 0);
+    });
+    let stats = test.pool.stats();
+    assert_eq!(stats.closes.revoked, 2, "{stats:?}");
+    test.finish();
+}
+
+fn eventually_in_coroutine(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        rest(Duration::from_millis(5));
+    }
+}
+
+/// Commands in odd orders.
+#[test]
+fn commands_in_any_order_leave_a_pool_that_is_what_it_was_told_last() {
+    let test = TestPool::new(3);
+    test.pool.pause();
+    test.pool.pause();
+    test.pool.resize(5).expect("a number");
+    test.pool.clear();
+    let waiting: Vec<_> = (0..10)
+        .map(|number: i32| {
+            let db = Database::from(test.pool.clone());
+            spawn(move || db.query("SELECT $1::int", (number,)).value::<i32>().map(|answer| assert_eq!(answer, number)))
+        })
+        .collect();
+    eventually("they wait", || test.pool.stats().waiting == 10);
+    assert_eq!(test.pool.stats().opening, 0);
+    let error = test.pool.warm(2, Duration::from_millis(30)).expect_err("paused");
+    assert!(error.is_timeout(), "{error:?}");
+    test.pool.resize(2).expect("a number");
+    test.pool.resume();
+    test.pool.resume();
+    for waiter in waiting {
+        waiter.join().expect("no panic").expect("an answer");
+    }
+    test.finish();
+    // Paused while all are lent, cleared, shrunk, and given back.
+    let leases: Vec<_> = (0..2).map(|_| test.pool.connection().expect("lent")).collect();
+    test.pool.pause();
+    test.pool.resize(1).expect("a number");
+    leases[0].script("BEGIN").expect("begun");
+    drop(leases);
+    eventually("one is left", || test.sessions("") == 1 && test.pool.stats().idle == 1);
+    test.pool.clear();
+    eventually("none is left", || test.sessions("") == 0);
+    test.pool.resize(4).expect("a number");
+    let pool = test.pool.clone();
+    let waiter = spawn(move || pool.connection_within(None).map(drop).expect_err("closed"));
+    eventually("it waits", || test.pool.stats().waiting == 1);
+    // Closing while paused.
+    let report = test.pool.close(Duration::from_secs(5));
+    assert_eq!((report.finished, report.cut), (0, 0));
+    waiter.join().expect("no panic");
+    test.pool.resume();
+    test.pool.resize(6).expect("a number");
+    test.pool.clear();
+    test.pool.warm(1, Duration::from_secs(5)).expect_err("closed");
+    test.pool.connection().expect_err("closed");
+    assert!(test.pool.is_drained());
+    eventually("no session remains", || test.sessions("") == 0);
+}
