@@ -4,7 +4,6 @@
 //! driver gives the connection to the next. The caller sleeps from the first to the last: without errands it would be woken
 //! twice, and the connection would idle while it wakes.
 
-use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -143,7 +142,7 @@ impl Inner {
             Described::Otherwise(own) => own,
             Described::Here => {
                 // The connection that answered is somebody else's by now; the catalogue is the same for all.
-                let lease = Inner::acquire(this, this.options.acquire_timeout, Location::caller())
+                let lease = Inner::acquire(this, this.options.acquire_timeout, None)
                     .map_err(|error| error.with_outcome(error::Outcome::Done))?;
                 let described = lease.describe_answer(&reply, Deadline::after(query_limit));
                 described.map_err(|error| error.with_outcome(error::Outcome::Done))?

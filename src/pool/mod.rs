@@ -71,7 +71,7 @@ impl Pool {
     /// A coroutine that is cancelled while it waits leaves the queue at once; what was kept for it goes to the next.
     #[track_caller]
     pub fn connection(&self) -> Result<Lease> {
-        Inner::acquire(&self.0, self.0.options.acquire_timeout, Location::caller())
+        Inner::acquire(&self.0, self.0.options.acquire_timeout, Some(Location::caller()))
     }
 
     /// Borrows a connection, waiting no longer than this; `None` is for ever, zero does not wait at all: not even for a connection to
@@ -82,7 +82,7 @@ impl Pool {
     /// As for [`connection`](Pool::connection).
     #[track_caller]
     pub fn connection_within(&self, limit: impl Into<Option<Duration>>) -> Result<Lease> {
-        Inner::acquire(&self.0, limit.into(), Location::caller())
+        Inner::acquire(&self.0, limit.into(), Some(Location::caller()))
     }
 
     /// Borrows a connection for whoever asked for one there.
@@ -91,7 +91,7 @@ impl Pool {
         limit: Option<Duration>,
         site: &'static Location<'static>,
     ) -> Result<Lease> {
-        Inner::acquire(&self.0, limit, site)
+        Inner::acquire(&self.0, limit, Some(site))
     }
 
     /// Runs one statement on whatever connection is free first, and waits for the whole of its result. `limit` is for the
@@ -110,7 +110,7 @@ impl Pool {
         }
         let mut once_more = !request.wary;
         loop {
-            let lease = self.connection()?;
+            let lease = Inner::acquire(&self.0, self.0.options.acquire_timeout, None)?;
             match lease.run(request, Deadline::after(limit), fit) {
                 Err(error) if once_more && error.is_unsent() => once_more = false,
                 result => return result.map_err(|error| error.limited_to(limit)),
