@@ -123,6 +123,28 @@ fn a_connection_that_the_server_ends_is_told_as_broken_or_cleared() {
     other.finish();
 }
 
+/// All hear of the same shutdown, idle or lent: it is told once.
+#[test]
+fn a_shutdown_that_many_sessions_hear_of_is_told_once() {
+    let test = pool("shut down", |builder| builder.limit(5));
+    let leases: Vec<_> = (0..5).map(|_| test.pool.connection().expect("lent")).collect();
+    let mut leases = leases.into_iter();
+    let out: Vec<_> = leases.by_ref().take(2).collect();
+    drop(leases);
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
+        test.name
+    );
+    test.client().query(&sql).expect("terminated");
+    eventually("all have left", || test.pool.stats().closed == 5);
+    drop(out);
+    eventually("each is told", || records("shut down", "close").len() == 5);
+    let told = records("shut down", "generation");
+    assert_eq!(told.len(), 1, "{told:?}");
+    test.finish();
+    assert_eq!(records("shut down", "generation").len(), 1);
+}
+
 #[test]
 fn a_lease_that_is_held_for_long_is_told_with_its_place_and_its_statement() {
     let test = pool("leaking", |builder| builder.leak_warning(Duration::from_millis(20)));

@@ -27,11 +27,23 @@ impl Sweep for Link {
             }
             let may_stop = self.can_cancel() && state.may_stop(false);
             let State { session, fence, .. } = &mut *state;
+            // The cancel has ended, and what it was to stop has not: nothing else is sent meanwhile.
+            let unanswered = fence.is_owed() && !session.is_open();
             for ticket in session.waiting_mut() {
-                // One that was held back by a fence may have been given up before it was sent.
-                let late = matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted();
-                if late && may_stop && ticket.deadline.passed(now) {
-                    stop |= !std::mem::replace(&mut ticket.stopped, true);
+                if matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted() {
+                    // It may have been given up while a fence held it back; or the cancel came before it, and is to be repeated.
+                    if may_stop && ticket.deadline.passed(now) && (!ticket.stopped || unanswered) {
+                        (ticket.stopped, stop) = (true, true);
+                        ticket.deadline = Deadline::at(Some(now + GRACE));
+                    }
+                    if ticket.stopped {
+                        let again = if ticket.deadline.passed(now) {
+                            Deadline::at(Some(now + GRACE))
+                        } else {
+                            ticket.deadline
+                        };
+                        next = next.min(again);
+                    }
                 }
                 if ticket.is_wanted() && ticket.deadline.passed(now) {
                     if may_stop && !std::mem::replace(&mut ticket.stopped, true) {

@@ -108,13 +108,24 @@ impl Inner {
         let (effects, uncovered) = {
             let mut core = this.core.lock();
             let effects = tell(&mut core);
-            this.gauges.publish(&*core);
+            this.told(&core, &effects);
             let next = core.next_deadline();
             (effects, (!keeper::covers(next)).then_some(next))
         };
         Inner::carry_out(this, effects);
         if let Some(next) = uncovered {
             keeper::nudge(next);
+        }
+    }
+
+    /// The core has decided something, and is still locked: whoever looks at it next must find the figures that belong to it, and those
+    /// that have left its table among those that have not said goodbye.
+    pub(super) fn told(&self, core: &PoolCore, effects: &PoolEffects) {
+        self.gauges.publish(core);
+        if !effects.close.is_empty() || !effects.revoke.is_empty() {
+            let closed = effects.close.iter().map(|(pooled, _)| pooled.id);
+            let revoked = effects.revoke.iter().map(|overlong| overlong.connection.id);
+            self.leaving.lock().extend(closed.chain(revoked));
         }
     }
 
@@ -148,7 +159,6 @@ impl Inner {
     }
 
     fn say_goodbye(&self, pooled: &Pooled) {
-        self.leaving.lock().push(pooled.id);
         pooled.link.end(Deadline::after(GOODBYE));
         if pooled.link.death().is_some() {
             self.has_left(pooled.id);
@@ -199,12 +209,12 @@ impl Inner {
         let closed = this.core.lock().is_closed();
         let why = if closed { "the pool was closed" } else { "it was held for longer than max_hold" };
         let site = held.borrower.site.map(|site| format!(" taken at {site}")).unwrap_or_default();
+        // First, as a logger is somebody else's code.
+        link.revoke(Error::closed(format!("the lease{site} was revoked: {why}"), Outcome::Unknown));
+        this.has_left(*id);
         journal::revoked(&this.name, link.entered.process, held, why);
         let cause = if closed { Cause::Closed } else { Cause::Revoked };
         journal::closed(&this.name, link.entered.process, cause);
-        this.leaving.lock().push(*id);
-        link.revoke(Error::closed(format!("the lease{site} was revoked: {why}"), Outcome::Unknown));
-        this.has_left(*id);
     }
 }
 

@@ -150,7 +150,7 @@ impl Sweep for Inner {
         let (effects, next) = {
             let mut core = self.core.lock();
             let effects = core.tick(now);
-            self.gauges.publish(&*core);
+            self.told(&core, &effects);
             (effects, core.next_deadline())
         };
         Inner::carry_out(&self, effects);

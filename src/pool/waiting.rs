@@ -28,16 +28,23 @@ pub(super) fn holder(pooled: &Pooled) -> usize {
 }
 
 impl Inner {
+    /// `site` is where somebody asked for a lease; nobody did for a query of its own.
     pub(super) fn acquire(
         this: &Arc<Inner>,
         limit: Option<Duration>,
         site: Option<&'static Location<'static>>,
     ) -> Result<Lease> {
         let borrower = Borrower { who: coro::identity(), site };
+        let mut since = None;
+        let join = || {
+            let joining = joining(limit, Waking::caller());
+            since = Some(joining.now);
+            joining
+        };
         let (ticket, uncovered) = {
             let mut core = this.core.lock();
             // No clock is read and no handle made unless it has to wait.
-            match core.acquire(borrower, holder, || joining(limit, Waking::caller())) {
+            match core.acquire(borrower, holder, join) {
                 Acquire::Lent(lent) => {
                     this.gauges.moved(&*core);
                     drop(core);
@@ -59,7 +66,8 @@ impl Inner {
             drop(waiting);
             return Err(this.refused(Refusal::TimedOut, limit, borrower.who, Duration::ZERO));
         }
-        waiting.wait(limit)
+        // The limit counts from there too.
+        waiting.wait(limit, since.unwrap_or_else(Instant::now))
     }
 
     /// Somebody has joined the queue: when the keeper must come, if it would not by itself.
@@ -150,8 +158,7 @@ struct Waiting<'i> {
 }
 
 impl Waiting<'_> {
-    fn wait(mut self, limit: Option<Duration>) -> Result<Lease> {
-        let start = Instant::now();
+    fn wait(mut self, limit: Option<Duration>, start: Instant) -> Result<Lease> {
         let Some(ticket) = self.ticket else {
             return Err(self.inner.refused(Refusal::Left, limit, self.who, Duration::ZERO));
         };

@@ -605,7 +605,8 @@ fn what_a_borrower_leaves_behind_is_gone_whatever_the_next_one_does() {
     let fresh = test.db.query(&format!("SELECT {LEFT}"), ()).value::<String>().expect("an answer");
     println!("{fresh}");
     test.db.script("DROP ROLE IF EXISTS left_behind; CREATE ROLE left_behind").expect("created");
-    let leave: [(&str, fn(&Lease) -> maypole::Result<()>); 5] = [
+    type Leave = fn(&Lease) -> maypole::Result<()>;
+    let leave: [(&str, Leave); 5] = [
         ("settings and objects", |lease| {
             lease.script(
                 "CREATE TEMP TABLE left_behind (id int); LISTEN left_behind; SELECT pg_advisory_lock(4711), pg_advisory_lock_shared(4712);
@@ -1240,7 +1241,9 @@ fn commands_in_any_order_leave_a_pool_that_is_what_it_was_told_last() {
     let waiting: Vec<_> = (0..10)
         .map(|number: i32| {
             let db = Database::from(test.pool.clone());
-            spawn(move || db.query("SELECT $1::int", (number,)).value::<i32>().map(|answer| assert_eq!(answer, number)))
+            spawn(move || {
+                db.query("SELECT $1::int", (number,)).value::<i32>().map(|answer| assert_eq!(answer, number))
+            })
         })
         .collect();
     eventually("they wait", || test.pool.stats().waiting == 10);
