@@ -8,6 +8,7 @@ use std::thread::{self, Thread};
 
 use may::coroutine::{self, Builder};
 use may::coroutine_local;
+use parking_lot::Mutex;
 
 pub(crate) use may::coroutine::Coroutine;
 pub use may::coroutine::JoinHandle;
@@ -187,14 +188,39 @@ impl Waiter {
 /// When the coroutine is cancelled this unwinds, so whatever must be undone belongs into a guard.
 pub(crate) fn park() {
     if coroutine::is_coroutine() {
+        OUTLIVED.with(|_| ());
         coroutine::park();
     } else {
         thread::park();
     }
 }
 
+coroutine_local!(static OUTLIVED: Outlived = Outlived(Some(coroutine::current())));
+
+/// The handle of a coroutine that has parked: it outlives the coroutine.
+///
+/// A coroutine that is woken while it is about to park goes on inside of `subscribe` of may's `Park`, and may come to its end
+/// there. If its last handle went with it, the `Park` would be dropped, which waits until `subscribe` has returned: the
+/// worker would wait for itself, for ever.
+struct Outlived(Option<Coroutine>);
+
+/// That of the one that has ended last. Who ends next drops it, outside of its `subscribe`.
+static ENDED_LAST: Mutex<Option<Coroutine>> = Mutex::new(None);
+
+impl Drop for Outlived {
+    fn drop(&mut self) {
+        let before = std::mem::replace(&mut *ENDED_LAST.lock(), self.0.take());
+        // Not under the lock: it may wait for another worker to return from `subscribe`.
+        drop(before);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -245,5 +271,33 @@ mod tests {
         .expect("woken");
         Waiter::current().wake();
         park();
+    }
+
+    #[test]
+    fn a_coroutine_that_nobody_holds_may_end_as_soon_as_it_is_woken() {
+        const MANY: usize = 50_000;
+        const TOGETHER: usize = 200;
+        let ended = Arc::new(AtomicUsize::new(0));
+        let (tell, told) = std::sync::mpsc::channel::<Waiter>();
+        let waker = thread::spawn(move || told.iter().for_each(|waiter| waiter.wake()));
+        let await_ended = |count: usize| {
+            let start = Instant::now();
+            while ended.load(Ordering::SeqCst) < count {
+                assert!(start.elapsed() < Duration::from_secs(20), "a worker stands still");
+                thread::yield_now();
+            }
+        };
+        for started in 0..MANY {
+            await_ended(started.saturating_sub(TOGETHER));
+            let (ended, tell) = (ended.clone(), tell.clone());
+            spawn(move || {
+                tell.send(Waiter::current()).expect("it listens");
+                park();
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        await_ended(MANY);
+        drop(tell);
+        waker.join().expect("no panic");
     }
 }
