@@ -148,7 +148,8 @@ fn a_statement_timeout_that_was_left_behind_does_not_hit_the_reset() {
     let pool = test.pool.clone();
     in_coroutine(move || {
         let lease = pool.connection().expect("lent");
-        let tables: String = (0..300).map(|n| format!("CREATE TEMP TABLE left_{n} (id int PRIMARY KEY);")).collect();
+        let tables: String =
+            (0..300).map(|n| format!("CREATE TEMP TABLE left_{n} (id int PRIMARY KEY);")).collect();
         lease.script(&tables).expect("created");
         lease.script("SET statement_timeout = '3ms'").expect("set");
     });
@@ -232,7 +233,9 @@ fn leases_that_are_used_by_others_are_not_taken_back_although_their_borrowers_ha
                         let start = Instant::now();
                         let own = generator::get_local_data().addr();
                         while start.elapsed() < Duration::from_millis(500) {
-                            if let Err(error) = lease.query("SELECT pg_sleep(0.02)::text", ()).value::<String>() {
+                            if let Err(error) =
+                                lease.query("SELECT pg_sleep(0.02)::text", ()).value::<String>()
+                            {
                                 return (own, Err(error));
                             }
                         }
@@ -275,11 +278,12 @@ fn a_lease_that_is_revoked_fails_wherever_its_holder_is_and_its_slot_is_free() {
             lease.query("SELECT 1", ()).value::<i32>().map(drop)
         }),
         ("in a transaction", |lease| {
-            lease.transaction(|q| {
-                q.query("SELECT 1", ()).value::<i32>()?;
-                q.query("SELECT pg_sleep(30)::text", ()).value::<String>()
-            })
-            .map(drop)
+            lease
+                .transaction(|q| {
+                    q.query("SELECT 1", ()).value::<i32>()?;
+                    q.query("SELECT pg_sleep(30)::text", ()).value::<String>()
+                })
+                .map(drop)
         }),
         ("in a transaction, between statements", |lease| {
             lease.transaction(|q| {
@@ -297,7 +301,11 @@ fn a_lease_that_is_revoked_fails_wherever_its_holder_is_and_its_slot_is_free() {
             })
         }),
         ("while it is cancelled", |lease| {
-            let error = lease.query("SELECT pg_sleep(30)::text", ()).timeout(TINY).value::<String>().expect_err("late");
+            let error = lease
+                .query("SELECT pg_sleep(30)::text", ())
+                .timeout(TINY)
+                .value::<String>()
+                .expect_err("late");
             rest(TINY * 4);
             lease.query("SELECT 1", ()).value::<i32>().map(drop).and(Err(error))
         }),
@@ -315,7 +323,8 @@ fn a_lease_that_is_revoked_fails_wherever_its_holder_is_and_its_slot_is_free() {
             assert!(start.elapsed() < Duration::from_secs(10), "{way}");
             let again = lease.query("SELECT 1", ()).value::<i32>().expect_err("it was taken away");
             assert!(again.is_closed(), "{again:?}");
-            let again = lease.transaction(|q| q.query("SELECT 1", ()).value::<i32>()).expect_err("it was taken away");
+            let again =
+                lease.transaction(|q| q.query("SELECT 1", ()).value::<i32>()).expect_err("it was taken away");
             assert!(again.is_closed(), "{again:?}");
             assert!(lease.cancel_handle().cancel().is_err());
             // The slot is another's already.
@@ -360,8 +369,14 @@ fn a_transaction_that_is_revoked_is_told_that_it_was_rolled_back() {
             })
             .expect_err("revoked before COMMIT");
         println!("{error:?} {:?}", error.outcome());
-        assert!(matches!(error.outcome(), maypole::Outcome::RolledBack | maypole::Outcome::NotSent), "{error:?}");
-        assert_eq!(db.query("SELECT count(*) FROM revoked_transactions", ()).value::<i64>().expect("an answer"), 0);
+        assert!(
+            matches!(error.outcome(), maypole::Outcome::RolledBack | maypole::Outcome::NotSent),
+            "{error:?}"
+        );
+        assert_eq!(
+            db.query("SELECT count(*) FROM revoked_transactions", ()).value::<i64>().expect("an answer"),
+            0
+        );
     });
     test.db.script("DROP TABLE revoked_transactions").expect("dropped");
     test.finish();
@@ -379,7 +394,8 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
     const SHORT: Duration = Duration::from_millis(30);
     for (round, tiny) in [false, true, true].into_iter().enumerate() {
         let test = TestPool::built(&server().url(), |builder| {
-            let builder = builder.limit(6).acquire_timeout(Duration::from_secs(20)).session_reset(SessionReset::Lazy);
+            let builder =
+                builder.limit(6).acquire_timeout(Duration::from_secs(20)).session_reset(SessionReset::Lazy);
             if tiny {
                 builder
                     .max_lifetime(Duration::from_millis(50))
@@ -440,7 +456,11 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
                         let told = format!("{error:?}");
                         assert!(!told.contains("already exists"), "not reset: {told}");
                         if error.sqlstate() == Some("57014") {
-                            assert!(error.is_timeout() || told.contains("canceling statement due to user request"), "{told}");
+                            assert!(
+                                error.is_timeout()
+                                    || told.contains("canceling statement due to user request"),
+                                "{told}"
+                            );
                         }
                     }
                     done.fetch_add(1, Ordering::Relaxed);
@@ -477,7 +497,9 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
                 }
                 6 => {
                     let name = &test.name;
-                    let sql = format!("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'");
+                    let sql = format!(
+                        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+                    );
                     client.query(&sql).expect("an answer");
                 }
                 _ => std::thread::sleep(Duration::from_micros(random.next() % 20_000)),
@@ -504,7 +526,11 @@ fn a_pool_that_is_told_everything_at_once_under_load_loses_nothing() {
                 assert!(text.is_none(), "a worker panicked: {text:?}");
             }
         }
-        println!("round {round}: {} done, {told} commands, {:?}", done.load(Ordering::Relaxed), test.pool.stats());
+        println!(
+            "round {round}: {} done, {told} commands, {:?}",
+            done.load(Ordering::Relaxed),
+            test.pool.stats()
+        );
         if tiny {
             eventually("nothing is out", || {
                 let stats = test.pool.stats();
@@ -650,7 +676,10 @@ fn a_prepared_statement_means_the_same_after_a_reset() {
             assert_eq!(ask(), 3, "{round}");
             {
                 let lease = pool.connection().expect("lent");
-                lease.query("SELECT set_config('search_path', 'meaning_b', false)", ()).value::<String>().expect("set");
+                lease
+                    .query("SELECT set_config('search_path', 'meaning_b', false)", ())
+                    .value::<String>()
+                    .expect("set");
                 assert_eq!(lease.query("SELECT id FROM m", ()).value::<i32>().expect("an answer"), 2);
             }
             assert_eq!(ask(), 3, "{round}");
@@ -673,7 +702,9 @@ fn a_prepared_statement_means_the_same_after_a_reset() {
             assert_eq!(ask(), 3, "{round}");
         }
     });
-    test.db.script("DROP SCHEMA meaning_a CASCADE; DROP SCHEMA meaning_b CASCADE; DROP TABLE public.m").expect("dropped");
+    test.db
+        .script("DROP SCHEMA meaning_a CASCADE; DROP SCHEMA meaning_b CASCADE; DROP TABLE public.m")
+        .expect("dropped");
     test.finish();
 }
 
@@ -720,9 +751,15 @@ fn connections_of_short_lives_disturb_no_borrower() {
             let (db, over, answers) = (Database::from(test.pool.clone()), over.clone(), answers.clone());
             spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    assert_eq!(db.query("SELECT $1::int", (number,)).value::<i32>().expect("an answer"), number);
+                    assert_eq!(
+                        db.query("SELECT $1::int", (number,)).value::<i32>().expect("an answer"),
+                        number
+                    );
                     db.transaction(|q| q.query("SELECT 1", ()).value::<i32>()).expect("committed");
-                    db.query("SELECT generate_series(1, 30)", ()).chunk(10).iter::<i32>().for_each(|row| assert!(row.is_ok(), "{row:?}"));
+                    db.query("SELECT generate_series(1, 30)", ())
+                        .chunk(10)
+                        .iter::<i32>()
+                        .for_each(|row| assert!(row.is_ok(), "{row:?}"));
                     answers.fetch_add(1, Ordering::Relaxed);
                     if number % 2 == 0 {
                         rest(Duration::from_millis(7));
@@ -734,7 +771,11 @@ fn connections_of_short_lives_disturb_no_borrower() {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(5) {
         let stats = test.pool.stats();
-        assert_eq!(stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free, stats.limit, "{stats:?}");
+        assert_eq!(
+            stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free,
+            stats.limit,
+            "{stats:?}"
+        );
         std::thread::sleep(Duration::from_micros(100));
     }
     over.store(true, Ordering::Relaxed);
@@ -760,7 +801,8 @@ fn connections_of_short_lives_disturb_no_borrower() {
 /// Whose 57014 it is, and that what comes next is not hit.
 #[test]
 fn the_servers_own_limits_are_told_from_ours() {
-    let test = TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(Duration::from_secs(30)));
+    let test =
+        TestPool::built(&server().url(), |builder| builder.limit(1).acquire_timeout(Duration::from_secs(30)));
     let pool = test.pool.clone();
     let url = test.name.clone();
     let mut client = test.client();
@@ -780,7 +822,11 @@ fn the_servers_own_limits_are_told_from_ours() {
         let start = Instant::now();
         let mut theirs = 0;
         while start.elapsed() < Duration::from_secs(1) {
-            let error = lease.query("SELECT pg_sleep(11)::text", ()).timeout(Duration::from_secs(30)).value::<String>().expect_err("cancelled");
+            let error = lease
+                .query("SELECT pg_sleep(11)::text", ())
+                .timeout(Duration::from_secs(30))
+                .value::<String>()
+                .expect_err("cancelled");
             assert!(error.sqlstate() == Some("57014") && !error.is_timeout(), "{error:?}");
             assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
             theirs += 1;
@@ -789,13 +835,23 @@ fn the_servers_own_limits_are_told_from_ours() {
         drop(lease);
         let lease = pool.connection().expect("lent");
         lease.script("SET statement_timeout = '30ms'").expect("set");
-        let error = lease.query("SELECT pg_sleep(12)::text", ()).timeout(Duration::from_secs(30)).value::<String>().expect_err("cancelled");
+        let error = lease
+            .query("SELECT pg_sleep(12)::text", ())
+            .timeout(Duration::from_secs(30))
+            .value::<String>()
+            .expect_err("cancelled");
         assert!(error.sqlstate() == Some("57014") && !error.is_timeout(), "{error:?}");
         lease.script("SET statement_timeout = 0").expect("set");
         lease.query("SELECT pg_sleep($1)::text", (0.0,)).value::<String>().expect("warm");
-        for limit in [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(1), Duration::from_millis(7)] {
+        for limit in
+            [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(1), Duration::from_millis(7)]
+        {
             for _ in 0..10 {
-                let error = lease.query("SELECT pg_sleep($1)::text", (1.0,)).timeout(limit).value::<String>().expect_err("late");
+                let error = lease
+                    .query("SELECT pg_sleep($1)::text", (1.0,))
+                    .timeout(limit)
+                    .value::<String>()
+                    .expect_err("late");
                 assert!(error.is_timeout(), "{error:?}");
                 assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
                 let error = lease
@@ -813,7 +869,12 @@ fn the_servers_own_limits_are_told_from_ours() {
                     })
                     .expect_err("late");
                 assert!(error.is_timeout(), "{error:?}");
-                let error = lease.query("SELECT n, pg_sleep(n)::text FROM generate_series(0, 5) n", ()).chunk(1).timeout(limit.max(Duration::from_millis(5))).iter::<(i32, String)>().find_map(Result::err);
+                let error = lease
+                    .query("SELECT n, pg_sleep(n)::text FROM generate_series(0, 5) n", ())
+                    .chunk(1)
+                    .timeout(limit.max(Duration::from_millis(5)))
+                    .iter::<(i32, String)>()
+                    .find_map(Result::err);
                 assert!(error.expect("late").is_timeout());
             }
         }
@@ -866,7 +927,13 @@ fn handles_of_a_lease_that_ends_hit_nobody_else() {
             let (db, over) = (Database::from(test.pool.clone()), over.clone());
             spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    assert_eq!(db.query("SELECT 1, pg_sleep(0.001)::text", ()).first::<>().map(|row: Option<(i32, String)>| row.expect("a row").0).expect("never hit"), 1);
+                    assert_eq!(
+                        db.query("SELECT 1, pg_sleep(0.001)::text", ())
+                            .first()
+                            .map(|row: Option<(i32, String)>| row.expect("a row").0)
+                            .expect("never hit"),
+                        1
+                    );
                 }
             })
         })
@@ -900,13 +967,21 @@ fn a_pool_that_is_closed_while_everything_is_under_way_leaves_nothing() {
         let askers: Vec<_> = (0..20)
             .map(|number| {
                 let db = Database::from(test.pool.clone());
-                spawn(move || db.query("SELECT pg_sleep($1)::text", (if number % 2 == 0 { 0.01 } else { 20.0 },)).value::<String>().map(drop))
+                spawn(move || {
+                    db.query("SELECT pg_sleep($1)::text", (if number % 2 == 0 { 0.01 } else { 20.0 },))
+                        .value::<String>()
+                        .map(drop)
+                })
             })
             .collect();
         let pool = test.pool.clone();
         let streaming = spawn(move || {
             let lease = pool.connection()?;
-            lease.query("SELECT generate_series(1, 100000000)", ()).chunk(10).iter::<i32>().try_for_each(|row| row.map(drop))
+            lease
+                .query("SELECT generate_series(1, 100000000)", ())
+                .chunk(10)
+                .iter::<i32>()
+                .try_for_each(|row| row.map(drop))
         });
         std::thread::sleep(Duration::from_millis(round * 7));
         let (first, second) = (test.pool.clone(), test.pool.clone());
@@ -963,9 +1038,13 @@ fn a_pool_whose_handles_are_dropped_goes_with_its_last_lease() {
         errand.join().expect("no panic").expect("an answer");
         drop(lease);
         handle.cancel().expect_err("it has ended");
-        let mut client = crate::support::client::Client::connect(&server().url()).expect("the server answers");
+        let mut client =
+            crate::support::client::Client::connect(&server().url()).expect("the server answers");
         eventually("no session remains", || {
-            client.value(&format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'")).expect("a count") == "0"
+            client
+                .value(&format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'"))
+                .expect("a count")
+                == "0"
         });
     }
 }
@@ -1017,12 +1096,20 @@ fn a_statement_whose_time_was_over_before_it_was_sent_holds_up_nobody() {
         let sleep = "SELECT pg_sleep($1)::text";
         lease.query(sleep, (0.0,)).value::<String>().expect("warm");
         for round in 0..5 {
-            lease.query(sleep, (30.0,)).timeout(Duration::from_millis(20)).value::<String>().expect_err("late");
+            lease
+                .query(sleep, (30.0,))
+                .timeout(Duration::from_millis(20))
+                .value::<String>()
+                .expect_err("late");
             // The fence is up.
             lease.query(sleep, (5.0,)).timeout(Duration::ZERO).value::<String>().expect_err("late");
             let start = Instant::now();
             assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
-            assert!(start.elapsed() < Duration::from_secs(3), "round {round}: it ran for {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(3),
+                "round {round}: it ran for {:?}",
+                start.elapsed()
+            );
         }
     });
     test.finish();
@@ -1041,7 +1128,11 @@ fn a_statement_whose_time_is_over_at_once_holds_up_nobody() {
             lease.query(sleep, (5.0,)).timeout(Duration::ZERO).value::<String>().expect_err("late");
             let start = Instant::now();
             assert_eq!(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"), 1);
-            assert!(start.elapsed() < Duration::from_secs(3), "round {round}: it ran for {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(3),
+                "round {round}: it ran for {:?}",
+                start.elapsed()
+            );
             // The fence is passed.
             std::hint::black_box(lease.query("SELECT 1", ()).value::<i32>().expect("an answer"));
         }
@@ -1149,7 +1240,9 @@ fn commands_in_any_order_leave_a_pool_that_is_what_it_was_told_last() {
     let waiting: Vec<_> = (0..10)
         .map(|number: i32| {
             let db = Database::from(test.pool.clone());
-            spawn(move || db.query("SELECT $1::int", (number,)).value::<i32>().map(|answer| assert_eq!(answer, number)))
+            spawn(move || {
+                db.query("SELECT $1::int", (number,)).value::<i32>().map(|answer| assert_eq!(answer, number))
+            })
         })
         .collect();
     eventually("they wait", || test.pool.stats().waiting == 10);
@@ -1233,9 +1326,7 @@ fn workers_that_end_in_every_way_are_each_reported_once() {
             workers.cancel();
             workers.cancel();
         }
-        eprintln!("{round} {:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_millis() % 1_000_000));
         let spawned: usize = spawners.into_iter().map(|spawner| spawner.join().expect("no panic")).sum();
-        eprintln!("{round} joins {workers:?}");
         let first = workers.join().expect("joined");
         let second = workers.join().expect("joined");
         assert_eq!(workers.live(), 0);
@@ -1251,7 +1342,8 @@ fn workers_that_end_in_every_way_are_each_reported_once() {
 /// A request of its own has a limit of its own, which is not that of leases.
 #[test]
 fn a_query_of_its_own_is_no_lease_that_is_held_too_long() {
-    let test = TestPool::built(&server().url(), |builder| builder.limit(1).max_hold(Duration::from_millis(100)));
+    let test =
+        TestPool::built(&server().url(), |builder| builder.limit(1).max_hold(Duration::from_millis(100)));
     test.db.query("SELECT pg_sleep($1)::text", (0.0,)).value::<String>().expect("an answer");
     let result = test.db.query("SELECT pg_sleep($1)::text", (0.5,)).value::<String>();
     result.expect("nobody holds a lease");
