@@ -425,8 +425,11 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let end = std::mem::replace(&mut self.end, End::NotBegun);
         let mut state = self.place.0.state.lock();
-        state.running.remove(&self.number);
+        // Its last handle may wait for another thread, which may wait for the lock.
+        let coroutine = state.running.remove(&self.number);
         state.report.add(self.number, self.name.take(), end);
+        drop(state);
+        drop(coroutine);
     }
 }
 

@@ -1282,3 +1282,97 @@ fn commands_in_any_order_leave_a_pool_that_is_what_it_was_told_last() {
     assert!(test.pool.is_drained());
     eventually("no session remains", || test.sessions("") == 0);
 }
+
+/// Workers that end in every way, while others spawn, cancel and join: nobody waits for ever, and each is reported once.
+#[test]
+fn workers_that_end_in_every_way_are_each_reported_once() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let test = TestPool::new(2);
+    for round in 0..30 {
+        let workers = maypole::workers(4).expect("a set");
+        let begun = Arc::new(AtomicUsize::new(0));
+        let spawners: Vec<_> = (0..3)
+            .map(|spawner: usize| {
+                let (workers, pool, begun) = (workers.clone(), test.pool.clone(), begun.clone());
+                std::thread::spawn(move || {
+                    let mut spawned = 0_usize;
+                    for number in 0..40 {
+                        let (pool, begun, inner) = (pool.clone(), begun.clone(), workers.clone());
+                        let result = workers.spawn(move || {
+                            begun.fetch_add(1, Ordering::SeqCst);
+                            let lease = pool.connection().expect("lent");
+                            match (number + spawner) % 10 {
+                                0 => panic!("on purpose"),
+                                1 => drop(lease.script("BEGIN")),
+                                2 => {
+                                    // Who waits for a place must hold nothing that those who have one wait for.
+                                    drop(lease);
+                                    drop(inner.spawn(|| ()));
+                                }
+                                3 => drop(inner.join()),
+                                4 => drop(inner.try_spawn(|| ())),
+                                5 if number == 35 => drop(std::hint::black_box(deeper(&mut [0; 512]))),
+                                _ => drop(lease.query("SELECT 1", ()).value::<i32>()),
+                            }
+                        });
+                        spawned += usize::from(result.is_ok());
+                    }
+                    spawned
+                })
+            })
+            .collect();
+        if round % 2 == 0 {
+            std::thread::sleep(Duration::from_millis(round));
+            workers.cancel();
+            workers.cancel();
+        }
+        let spawned: usize = spawners.into_iter().map(|spawner| spawner.join().expect("no panic")).sum();
+        let first = workers.join().expect("joined");
+        let second = workers.join().expect("joined");
+        assert_eq!(workers.live(), 0);
+        assert_eq!((second.finished, second.panicked), (0, 0), "{second:?}");
+        if round == 0 || round == 29 {
+            println!("{spawned} spawned, {first:?}");
+        }
+        drop(workers);
+    }
+    test.finish();
+}
+
+/// A request of its own has a limit of its own, which is not that of leases.
+#[test]
+fn a_query_of_its_own_is_no_lease_that_is_held_too_long() {
+    let test =
+        TestPool::built(&server().url(), |builder| builder.limit(1).max_hold(Duration::from_millis(100)));
+    test.db.query("SELECT pg_sleep($1)::text", (0.0,)).value::<String>().expect("an answer");
+    let result = test.db.query("SELECT pg_sleep($1)::text", (0.5,)).value::<String>();
+    result.expect("nobody holds a lease");
+    test.finish();
+}
+
+/// Whoever closes a pool and is told that nothing is left finds it so.
+#[test]
+fn a_pool_that_says_that_it_is_drained_stays_so() {
+    for round in 0..150_u64 {
+        let test = TestPool::new(2);
+        let leases: Vec<_> = (0..2).map(|_| test.pool.connection().expect("lent")).collect();
+        let dropping: Vec<_> = leases
+            .into_iter()
+            .map(|lease| {
+                let pool = test.pool.clone();
+                std::thread::spawn(move || {
+                    while !pool.is_closed() {
+                        std::hint::spin_loop();
+                    }
+                    (0..round * 200).for_each(|_| std::hint::spin_loop());
+                    drop(lease);
+                })
+            })
+            .collect();
+        test.pool.close(None);
+        assert!(test.pool.is_drained(), "round {round}");
+        dropping.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        assert!(test.pool.is_drained(), "round {round}");
+    }
+}
