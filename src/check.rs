@@ -59,6 +59,7 @@ impl Database {
     ///
     /// If a query is wrong: the error's text is the whole report, with all that is wrong with all queries. If the server can't
     /// be asked.
+    #[track_caller]
     pub fn check(&self) -> Result<Report> {
         let lease = self.pool()?.connection()?;
         self.check_on(&lease)

@@ -161,6 +161,16 @@ fn a_lease_that_is_held_for_long_is_told_with_its_place_and_its_statement() {
 }
 
 #[test]
+fn a_query_of_its_own_that_takes_long_is_told_without_a_place_of_ours() {
+    let test = pool("slow", |builder| builder.leak_warning(Duration::from_millis(20)));
+    test.db.query("SELECT pg_sleep(2)::text", ()).value::<String>().expect("an answer");
+    let leak = first("slow", "leak");
+    assert!(!leak.keys.get("site").is_some_and(|site| site.contains(".rs")), "{leak:?}");
+    assert!(leak.text.contains("it is executing SELECT pg_sleep(2)"), "{leak:?}");
+    test.finish();
+}
+
+#[test]
 fn a_lease_that_is_revoked_is_told_with_its_place() {
     let test = pool("revoking", |builder| builder.max_hold(Duration::from_millis(20)));
     let lease = test.pool.connection().expect("lent");

@@ -147,6 +147,8 @@ impl State {
             return;
         }
         while let Some(Held { bytes, exchange, ticket }) = self.fence.held.pop_front() {
+            // It is sent all the same: what comes behind may build on it. But nobody waits until it is done.
+            self.late |= matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted();
             if let Err(PassedOver(ticket)) = self.send(&bytes, exchange, ticket) {
                 over.add(ticket.asker, Ok(Reply::skipped(self.session.status())));
             }

@@ -78,6 +78,8 @@ pub(super) struct State {
     block: Option<Block>,
     /// The server broke the protocol or said farewell: it will be dead in a moment.
     pub(super) doomed: bool,
+    /// Something was sent whose time was over before.
+    pub(super) late: bool,
     pub(super) dead: Option<Error>,
     pub(super) standing: Standing,
     pub(super) asked: Asked,
@@ -111,6 +113,7 @@ impl Link {
                 write_deadline: Deadline::NEVER,
                 block: None,
                 doomed: false,
+                late: false,
                 dead: None,
                 standing: Standing::new(config.get_target_session_attrs(), &entered),
                 asked: Asked::default(),
@@ -402,7 +405,7 @@ impl Link {
     pub(super) fn feed(self: &Arc<Self>, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
         let mut stop = false;
-        let (result, demoted, unreset) = {
+        let (result, demoted, unreset, late) = {
             let mut state = self.state.lock();
             let State { session, block, fence, standing, reset, taken, .. } = &mut *state;
             let before = input.len();
@@ -418,8 +421,12 @@ impl Link {
             if state.clean_up.is_some() {
                 stop = self.can_cancel() && state.drained(before - input.len());
             }
-            (result, self.observer.get().is_some() && state.standing.take_news(), unreset)
+            let late = std::mem::take(&mut state.late);
+            (result, self.observer.get().is_some() && state.standing.take_news(), unreset, late)
         };
+        if late {
+            keeper::nudge(Deadline::after(std::time::Duration::ZERO));
+        }
         if stop {
             self.launch(None);
         }

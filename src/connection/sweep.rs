@@ -28,6 +28,11 @@ impl Sweep for Link {
             let may_stop = self.can_cancel() && state.may_stop(false);
             let State { session, fence, .. } = &mut *state;
             for ticket in session.waiting_mut() {
+                // One that was held back by a fence may have been given up before it was sent.
+                let late = matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted();
+                if late && may_stop && ticket.deadline.passed(now) {
+                    stop |= !std::mem::replace(&mut ticket.stopped, true);
+                }
                 if ticket.is_wanted() && ticket.deadline.passed(now) {
                     if may_stop && !std::mem::replace(&mut ticket.stopped, true) {
                         // The server is told to stop it, and may say in time what became of it.

@@ -20,7 +20,8 @@ pub struct PoolBuilder {
     keep: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// What is done about what a borrower left behind in the session: settings, temporary tables, session locks, LISTEN.
+/// What is done about what a borrower left behind in the session: settings, roles, temporary tables, session locks, LISTEN, cursors
+/// WITH HOLD, the last values of sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionReset {

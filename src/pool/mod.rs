@@ -63,8 +63,8 @@ impl Pool {
     ///
     /// When the timeout passes ([`Error::phase`] is [`Phase::Queue`](crate::Phase::Queue), and [`Error::exhausted`] tells what the pool
     /// looked like), the queue is full, the pool is closed, no connection can be opened for a reason that waiting does not
-    /// mend, or every connection is held by a transaction whose coroutine itself waits for another, so that nobody could go on. A lease that was
-    /// not used yet may still be handed to somebody else, so with one of those it is a wait like any other.
+    /// mend, or every connection is held by a transaction whose coroutine itself waits for another, so that nobody could go on. Outside of
+    /// transactions a lease may be handed to somebody else, so there it is a wait like any other.
     ///
     /// # Cancel
     ///
@@ -110,6 +110,7 @@ impl Pool {
         }
         let mut once_more = !request.wary;
         loop {
+            // A query of its own has no place: nobody holds the lease in a program's hands.
             let lease = Inner::acquire(&self.0, self.0.options.acquire_timeout, None)?;
             match lease.run(request, Deadline::after(limit), fit) {
                 Err(error) if once_more && error.is_unsent() => once_more = false,

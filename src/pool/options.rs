@@ -71,6 +71,9 @@ pub(super) fn check_limit(limit: usize) -> Result<()> {
     }
 }
 
+/// A longer life is meant as "for ever" and would overflow some clocks.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 impl From<&Options> for Limits {
     fn from(options: &Options) -> Limits {
         Limits {
@@ -78,7 +81,7 @@ impl From<&Options> for Limits {
             opening: options.max_connecting,
             waiting: options.max_waiting,
             min_idle: options.min_idle,
-            lifetime: options.max_lifetime,
+            lifetime: options.max_lifetime.map(|lifetime| lifetime.min(LONGEST)),
             idle: options.idle_timeout,
             ping: options.ping_after_idle,
             leak: options.leak_warning,

@@ -110,17 +110,18 @@ impl Inner {
             let core = self.core.lock();
             let (ledger, now) = (core.ledger(), Instant::now());
             let held = |held: Held| HeldLease::new(held.borrower.site, held.age);
-            let mut exhausted = Exhausted::default();
-            exhausted.waited = waited;
-            exhausted.lent = ledger.lent;
-            exhausted.idle = ledger.idle;
-            exhausted.opening = ledger.opening;
-            exhausted.cleaning = ledger.cleaning;
-            exhausted.limit = ledger.limit;
-            exhausted.waiting = ledger.waiting;
-            exhausted.paused = core.is_paused();
-            exhausted.oldest_lease = core.oldest_lease(now).map(held);
-            exhausted.own_lease = core.lease_of(who, now).map(held);
+            let exhausted = Exhausted {
+                waited,
+                lent: ledger.lent,
+                idle: ledger.idle,
+                opening: ledger.opening,
+                cleaning: ledger.cleaning,
+                limit: ledger.limit,
+                waiting: ledger.waiting,
+                paused: core.is_paused(),
+                oldest_lease: core.oldest_lease(now).map(held),
+                own_lease: core.lease_of(who, now).map(held),
+            };
             (exhausted, core.last_failure().cloned())
         };
         match why {

@@ -73,6 +73,9 @@ fn a_pool_that_is_paused_lends_nothing_and_lends_again_in_order() {
     let out = test.pool.connection().expect("lent");
     test.pool.pause();
     assert_eq!(out.query("SELECT 1", ()).value::<i32>().expect("a lease goes on"), 1);
+    let error = test.pool.warm(2, Duration::from_millis(20)).expect_err("nothing is opened meanwhile");
+    let told = "1 of 2 connections are there; the pool is paused: resume() ends that";
+    assert!(error.to_string().ends_with(told), "{error}");
     drop(out);
     let error = test.pool.connection_within(Duration::from_millis(20)).expect_err("paused");
     assert!(error.is_timeout() && error.exhausted().is_some_and(|exhausted| exhausted.paused), "{error:?}");
