@@ -30,6 +30,15 @@ impl Sweep for Link {
             // The cancel has ended, and what it was to stop has not: nothing else is sent meanwhile.
             let unanswered = fence.is_owed() && !session.is_open();
             for ticket in session.waiting_mut() {
+                if ticket.is_wanted() && ticket.deadline.passed(now) {
+                    if may_stop && !std::mem::replace(&mut ticket.stopped, true) {
+                        // The server is told to stop it, and may say in time what became of it.
+                        ticket.deadline = Deadline::at(Some(now + GRACE));
+                        stop = true;
+                    } else {
+                        woken.extend(ticket.expire());
+                    }
+                }
                 if matches!(ticket.asker, Asker::Caller(_)) && !ticket.is_wanted() {
                     // It may have been given up while a fence held it back; or the cancel came before it, and is to be repeated.
                     if may_stop && ticket.deadline.passed(now) && (!ticket.stopped || unanswered) {
@@ -43,15 +52,6 @@ impl Sweep for Link {
                             ticket.deadline
                         };
                         next = next.min(again);
-                    }
-                }
-                if ticket.is_wanted() && ticket.deadline.passed(now) {
-                    if may_stop && !std::mem::replace(&mut ticket.stopped, true) {
-                        // The server is told to stop it, and may say in time what became of it.
-                        ticket.deadline = Deadline::at(Some(now + GRACE));
-                        stop = true;
-                    } else {
-                        woken.extend(ticket.expire());
                     }
                 }
                 if ticket.is_wanted() {

@@ -85,12 +85,13 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         let borrower = self.slots.borrower(slot);
         let life = self.slots.life_mut(slot);
         let age = now.saturating_duration_since(*life.since.get_or_insert(now));
-        if self.limits.hold.is_some_and(|limit| age >= limit) {
+        // A request of its own is not held: it has a limit of its own.
+        let held = borrower.who != 0;
+        if held && self.limits.hold.is_some_and(|limit| age >= limit) {
             self.revoke(slot, Cause::Revoked, now, effects);
             return;
         }
-        // A request of its own is not forgotten: it has a limit of its own.
-        let overlong = borrower.who != 0 && self.limits.leak.is_some_and(|limit| age >= limit);
+        let overlong = held && self.limits.leak.is_some_and(|limit| age >= limit);
         if overlong && !std::mem::replace(&mut life.warned, true) {
             let doubtful = life.doubtful;
             let connection = self.slots.handle(slot).cloned();
