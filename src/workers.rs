@@ -1,4 +1,4 @@
-//! Coroutines with a cap: at most so many at a time, joined and cancelled together. Uses: coro, error, maps, report.
+//! Coroutines with a cap: at most so many at a time, joined and cancelled together. Uses: coro, error, keeper, maps, report.
 
 mod maps;
 mod report;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::coro::{self, Coroutine, STACK_SIZE, Waiter};
 use crate::error::{Error, Result};
+use crate::keeper;
 use report::End;
 pub use report::{WorkerPanic, WorkersReport};
 
@@ -425,11 +426,11 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let end = std::mem::replace(&mut self.end, End::NotBegun);
         let mut state = self.place.0.state.lock();
-        // Its last handle may wait for another thread, which may wait for the lock.
+        // Its last handle waits until may is through with the coroutine's last park, which may be further down on this very stack.
         let coroutine = state.running.remove(&self.number);
         state.report.add(self.number, self.name.take(), end);
         drop(state);
-        drop(coroutine);
+        keeper::bury(coroutine);
     }
 }
 
