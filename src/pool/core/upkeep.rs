@@ -215,3 +215,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
             })
     }
 }
+
+#[cfg(test)]
+mod tests;
