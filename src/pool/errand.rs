@@ -73,28 +73,12 @@ impl Inner {
         query_limit: Option<Duration>,
         fit: Fit<'_>,
     ) -> Result<Option<Answer>> {
-        if fit(&plan.statement).is_err() {
-            // Unless the schema has changed since it was asked for.
-            this.knowledge.retire(request.source, &plan, &plan.statement);
-            return Ok(None);
-        }
-        if plan.statement.has_text {
-            // Whether that is so on a session is found out before it is run there.
-            return Ok(None);
-        }
-        let mut bytes = BytesMut::with_capacity(USUAL);
-        let mut encoder = Encoder::new(&mut bytes, this.config.get_max_message_size());
-        let Statement { params, columns, .. } = &*plan.statement;
-        if let Err(error) = encoder.bind("", &plan.name, params, request.values(), columns) {
-            if !plan.takes_types_of_a_schema() {
-                return Err(error);
-            }
-            this.knowledge.retire(request.source, &plan, &plan.statement);
-            return Ok(None);
-        }
-        encoder.execute("", 0)?;
-        encoder.sync();
-        drop(encoder);
+        let encoded = this.encode(&plan, request, USUAL, fit, |encoder| {
+            encoder.execute("", 0)?;
+            encoder.sync();
+            Ok(())
+        });
+        let Some(bytes) = encoded? else { return Ok(None) };
         let (promise, claim) = promise();
         let errand = Arc::new(Errand {
             inner: this.clone(),
@@ -152,6 +136,39 @@ impl Inner {
             fit(&statement).map_err(|error| error.with_outcome(error::Outcome::Done))?;
         }
         Ok(Some(Answer::new(link, statement, reply.bytes)))
+    }
+
+    /// Writes the request before a connection is there. `Ok(None)` if the plan does not fit any more.
+    pub(super) fn encode(
+        &self,
+        plan: &Plan,
+        request: Request<'_>,
+        room: usize,
+        fit: Fit<'_>,
+        then: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
+    ) -> Result<Option<BytesMut>> {
+        if fit(&plan.statement).is_err() {
+            // Unless the schema has changed since it was asked for.
+            self.knowledge.retire(request.source, plan, &plan.statement);
+            return Ok(None);
+        }
+        if plan.statement.has_text {
+            // Whether that is so on a session is found out before it is run there.
+            return Ok(None);
+        }
+        let mut bytes = BytesMut::with_capacity(room);
+        let mut encoder = Encoder::new(&mut bytes, self.config.get_max_message_size());
+        let Statement { params, columns, .. } = &*plan.statement;
+        if let Err(error) = encoder.bind("", &plan.name, params, request.values(), columns) {
+            if !plan.takes_types_of_a_schema() {
+                return Err(error);
+            }
+            self.knowledge.retire(request.source, plan, &plan.statement);
+            return Ok(None);
+        }
+        then(&mut encoder)?;
+        drop(encoder);
+        Ok(Some(bytes))
     }
 
     /// Something is kept for this errand in the queue, or it is refused.
