@@ -1,9 +1,10 @@
-//! Where what a session brings forth goes: replies to those who wait, notices to the log. Uses: block, cancel, error, fence, lane, protocol, reset, standing, statement, ticket.
+//! Where what a session brings forth goes: replies to those who wait, notices to the log. Uses: block, cancel, error, fence, lane, pace, protocol, reset, standing, statement, ticket.
 
 use super::block::Block;
 use super::cancel;
 use super::fence::Fence;
 use super::lane::Lane;
+use super::pace::Distance;
 use super::reset::Reset;
 use super::standing::{READ_ONLY, Standing};
 use super::statement::Statements;
@@ -21,6 +22,7 @@ pub(super) struct Filing<'f> {
     pub(super) standing: &'f mut Standing,
     pub(super) reset: &'f mut Reset,
     pub(super) lane: &'f mut Lane,
+    pub(super) distance: &'f Distance,
     pub(super) statements: &'f mut Statements,
     pub(super) taken: u64,
 }
@@ -28,7 +30,7 @@ pub(super) struct Filing<'f> {
 impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         if let Asker::Reset = ticket.asker {
-            self.lane.prepared();
+            self.lane.prepared(self.distance);
             return self.reset.answered(&reply);
         }
         if let Some(lost) = self.reset.lost() {

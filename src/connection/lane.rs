@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::link::{Fitness, Link, State};
 use super::news::News;
+use super::pace::Distance;
 use super::plan::Plan;
 use super::statement::Statements;
 use super::ticket::{Asker, Ends, Over, Ticket};
@@ -118,8 +119,6 @@ pub(super) struct Lane {
     /// What is sent in front of a group or a lease is under way.
     preparing: bool,
     flight: Option<Flight>,
-    /// How long an answer takes that costs the server next to nothing.
-    distance: Option<Duration>,
     contradiction: Option<&'static str>,
 }
 
@@ -166,12 +165,11 @@ impl Lane {
     }
 
     /// What was sent in front has been done.
-    pub(super) fn prepared(&mut self) {
+    pub(super) fn prepared(&mut self, distance: &Distance) {
         self.preparing = false;
         if let Some(flight) = self.flight.as_ref().filter(|_| self.is) {
             // It goes in one packet with the group, and is answered by itself.
-            let took = flight.departed.elapsed();
-            self.distance = Some(self.distance.map_or(took, |distance| distance.min(took)));
+            distance.measured(flight.departed.elapsed());
         }
     }
 
@@ -203,9 +201,9 @@ impl Lane {
     }
 
     /// What the last group has taught.
-    fn learn(&mut self, now: Instant) {
+    fn learn(&mut self, now: Instant, distance: &Distance) {
         let Some(Flight { departed, expected, plans, complete: true }) = self.flight.take() else { return };
-        let took = (now - departed).saturating_sub(self.distance.unwrap_or_default());
+        let took = distance.beyond(now - departed);
         let share = took.as_secs_f64() / f64::from(expected.max(1));
         for plan in plans {
             let expected = plan.pace.micros();
@@ -235,7 +233,7 @@ impl Link {
 
     /// Learns from the group that is back. Then the next may be sent.
     pub(crate) fn learn(&self, now: Instant) {
-        self.state.lock().lane.learn(now);
+        self.state.lock().lane.learn(now, &self.knowledge.distance);
     }
 
     /// For the driver: queues a group, which it sends at once. `lazy` if leases are reset behind their backs.

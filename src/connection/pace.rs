@@ -1,4 +1,4 @@
-//! How long a statement takes the server, and how long its answers are: learnt as it runs. Uses: nothing.
+//! How long a statement takes the server, how long its answers are, and how far away the server is: learnt as it goes. Uses: nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -58,6 +58,31 @@ impl Pace {
             let next = if length > known { length } else { known - (known - length) / 16 };
             self.bytes.store(next, Ordering::Relaxed);
         }
+    }
+}
+
+/// How long an answer takes that costs the server next to nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Distance {
+    /// In microseconds; 0 if it is not known.
+    micros: AtomicU32,
+}
+
+impl Distance {
+    /// One has taken so long. Believed sooner if it is less than expected.
+    pub(super) fn measured(&self, time: Duration) {
+        let time = u32::try_from(time.as_micros()).unwrap_or(u32::MAX).max(1);
+        let known = self.micros.load(Ordering::Relaxed);
+        let next = match time.checked_sub(known) {
+            Some(more) if known > 0 => known + more / 8,
+            _ => time,
+        };
+        self.micros.store(next, Ordering::Relaxed);
+    }
+
+    /// What the server itself needed of this time.
+    pub(crate) fn beyond(&self, time: Duration) -> Duration {
+        time.saturating_sub(Duration::from_micros(self.micros.load(Ordering::Relaxed).into()))
     }
 }
 
