@@ -39,8 +39,8 @@ pub(crate) trait Rider: Send + Sync {
     fn is_wanted(&self) -> bool;
     /// Its deadline has passed: whom to wake.
     fn expire(&self) -> Option<Waiter>;
-    /// It is over. `link` is the session that has answered. Called without locks; must not wait.
-    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>);
+    /// It is over: whom to wake. `link` is the session that has answered. Called without locks; must not wait.
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) -> Option<Waiter>;
 }
 
 /// What came of a member of a group.
@@ -275,7 +275,7 @@ impl Link {
         if !covered {
             keeper::nudge(deadline);
         }
-        over.tell(None);
+        over.tell();
     }
 
     /// What becomes of those who wanted to be sent here, if nobody can be.

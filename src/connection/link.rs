@@ -278,7 +278,7 @@ impl Link {
             drop(state);
             let mut over = Over::default();
             over.add(ticket.asker, Ok(skipped));
-            over.tell(None);
+            over.tell();
             return Ok(());
         } else {
             now || state.session.output().len() > MOST_QUIET
@@ -376,7 +376,7 @@ impl Link {
             state.dead = Some(error.duplicate());
         }
         self.socket.shut_down();
-        over.tell(None);
+        over.tell();
         if let Some(observer) = self.observer.get() {
             observer(News::Died(&error));
         }
