@@ -419,7 +419,7 @@ fn errors_tell_file_line_key_and_what_would_be_right() {
             "[default.database]\nurl = \"embedded\"\nlimit = 3\nmin_idle = 4",
             "line 5: min_idle: there can't be more idle",
         ),
-        ("database = { url = \"embedded\", limit = 70000 }", "line 2: limit: a pool has at most 65,535"),
+        ("database = { url = \"embedded\", limit = 70000 }", "line 2: limit: a pool has at most 4,095"),
         (
             "[default.database]\nurl = \"host=h\"\npassword_file = \"x\"\npassword = \"y\"",
             "line 4: password_file: password is given too",
