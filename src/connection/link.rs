@@ -418,8 +418,7 @@ impl Link {
             let before = input.len();
             let taken = *taken;
             let notices = &mut notices;
-            let mut filing =
-                Filing { over, notices, block, fence, standing, reset, lane, statements, taken };
+            let mut filing = Filing { over, notices, block, fence, standing, reset, lane, statements, taken };
             let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             let unreset = state.fail_reset(over).or_else(|| state.lane.contradiction());
