@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use maypole::{Pool, Result};
 
-use crate::meter::Sum;
+use crate::measure::Sum;
 
 pub const SELECT: &str = "SELECT id, name, at FROM event ORDER BY id";
 

@@ -3,14 +3,15 @@
 use chrono::{DateTime, Utc};
 use maypole::{FromRow, Lease};
 
-use super::{System, maypole_lease};
-use crate::meter::{Cost, Sum, Tally, pieces};
+use super::maypole_pool::pool;
+use super::{System, coroutines};
+use crate::measure::{Cost, Sum, Tally, pieces};
 use crate::report::Report;
 use crate::workload::{Load, Workload};
 use crate::{Result, events};
 
 pub const SYSTEM: System =
-    System { name: "maypole", workloads: &[Workload::Rows, Workload::RowsCollected], run };
+    System { name: "maypole", workloads: &[Workload::Stream, Workload::StreamCollected], run };
 
 #[derive(FromRow)]
 struct Event {
@@ -20,9 +21,9 @@ struct Event {
 }
 
 fn run(name: &'static str, load: &Load) -> Result<()> {
-    maypole_lease::configure(load);
-    let lease = maypole_lease::pool(load, 1)?.connection()?;
-    let read = if load.workload == Workload::Rows { stream } else { collect };
+    coroutines::configure(load);
+    let lease = pool(load, 1)?.connection()?;
+    let read = if load.workload == Workload::Stream { stream } else { collect };
     let load = load.clone();
     let task = maypole::spawn(move || -> Result<(Load, Cost, Tally)> {
         let (cost, tally) = pieces(&load, 1, events::expected(), || read(&lease))?;

@@ -10,13 +10,13 @@ use tokio::runtime::Builder;
 use tokio_postgres::{Client, NoTls, Row};
 
 use super::System;
-use crate::meter::{Sum, pieces};
+use crate::measure::{Sum, pieces};
 use crate::report::Report;
 use crate::workload::{Load, Workload};
 use crate::{Result, events};
 
 pub const SYSTEM: System =
-    System { name: "tokio-postgres", workloads: &[Workload::Rows, Workload::RowsCollected], run };
+    System { name: "tokio-postgres", workloads: &[Workload::Stream, Workload::StreamCollected], run };
 
 struct Event {
     id: i32,
@@ -35,7 +35,7 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let (client, connection) = runtime.block_on(tokio_postgres::connect(&load.url, NoTls))?;
     runtime.spawn(connection);
     let client = Arc::new(client);
-    let streamed = load.workload == Workload::Rows;
+    let streamed = load.workload == Workload::Stream;
     let (cost, tally) = pieces(load, 1, events::expected(), || {
         let client = client.clone();
         let read = async move { if streamed { stream(&client).await } else { collect(&client).await } };

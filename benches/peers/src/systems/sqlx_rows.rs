@@ -9,13 +9,13 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::runtime::Builder;
 
 use super::System;
-use crate::meter::{Sum, pieces};
+use crate::measure::{Sum, pieces};
 use crate::report::Report;
 use crate::workload::{Load, Workload};
 use crate::{Result, events};
 
 pub const SYSTEM: System =
-    System { name: "sqlx", workloads: &[Workload::Rows, Workload::RowsCollected], run };
+    System { name: "sqlx", workloads: &[Workload::Stream, Workload::StreamCollected], run };
 
 #[derive(FromRow)]
 struct Event {
@@ -28,7 +28,7 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let pool = runtime.block_on(PgPoolOptions::new().max_connections(1).connect(&load.url))?;
     let pool = Arc::new(pool);
-    let streamed = load.workload == Workload::Rows;
+    let streamed = load.workload == Workload::Stream;
     let (cost, tally) = pieces(load, 1, events::expected(), || {
         let pool = pool.clone();
         let read = async move { if streamed { stream(&pool).await } else { collect(&pool).await } };
