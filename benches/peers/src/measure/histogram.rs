@@ -39,7 +39,8 @@ impl Histogram {
             seen += u64::from(*count);
             seen >= rank
         })?;
-        Some((lower(bucket) + lower(bucket + 1)) as f64 / 2.0 / 1e3)
+        let middle = (lower(bucket) + lower(bucket + 1)) as f64 / 2.0;
+        Some(middle.min(self.max.as_nanos() as f64) / 1e3)
     }
 
     /// The longest, in microseconds.

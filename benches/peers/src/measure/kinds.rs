@@ -45,12 +45,17 @@ fn kind(failure: &Failure) -> String {
         }
         level = error.source();
     }
+    let text: String = text.chars().take(LONGEST).collect();
     let mut kind = String::new();
-    for letter in text.chars().take(LONGEST) {
-        match letter {
-            '0'..='9' if kind.ends_with('#') => {}
-            '0'..='9' => kind.push('#'),
-            other => kind.push(other),
+    for word in text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric()) {
+        let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+        let letters = word.bytes().skip(digits).any(|byte| byte.is_ascii_alphanumeric());
+        // An SQLSTATE has five characters.
+        if digits == 0 || digits == 5 || letters {
+            kind += word;
+        } else {
+            kind.push('#');
+            kind += &word[digits..];
         }
     }
     kind
@@ -63,10 +68,10 @@ mod tests {
     #[test]
     fn failures_that_differ_in_numbers_are_of_one_kind() {
         let mut kinds = Kinds::default();
-        for failure in ["lost 17 of 20\nand more", "lost 1 of 2", "gone"] {
+        for failure in ["lost 17 of 20 [57P01]\nand more", "lost 1 of 2 [57P01]", "gone 40001"] {
             kinds.count(&failure.into());
         }
         let map = kinds.into_map();
-        assert_eq!(map, BTreeMap::from([("lost # of #".to_owned(), 2), ("gone".to_owned(), 1)]));
+        assert_eq!(map, BTreeMap::from([("lost # of # [57P01]".to_owned(), 2), ("gone 40001".to_owned(), 1)]));
     }
 }

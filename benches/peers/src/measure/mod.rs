@@ -3,6 +3,7 @@
 mod crew;
 mod histogram;
 mod kinds;
+mod open_loop;
 mod pieces;
 mod progress;
 mod tally;
@@ -11,6 +12,7 @@ mod window;
 pub use crew::Crew;
 pub use histogram::Histogram;
 pub use kinds::Kinds;
+pub use open_loop::{Arrival, CARRIED_WITHIN, Next, OpenLoop, SLOW_ONE_OF};
 pub use pieces::{Sum, checked_pieces, pieces};
 pub use progress::Progress;
 pub use tally::{REST, Tally};

@@ -1,10 +1,11 @@
 //! What one task did.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Failure, Histogram, Kinds, Window};
+use super::{Arrival, CARRIED_WITHIN, Failure, Histogram, Kinds, Next, OpenLoop, SLOW_ONE_OF, Window};
 use crate::transaction::Transaction;
 use crate::workload::Load;
 use crate::world::{Ids, stored};
@@ -17,6 +18,8 @@ pub struct Tally {
     window: Window,
     seed: u64,
     ids: Ids,
+    /// Where operations come at a fixed rate: from here, to the task of this number.
+    arrivals: Option<(Arc<OpenLoop>, usize)>,
     /// Each so manieth operation is timed.
     every: u64,
     /// When the operation that goes on began, if it is timed.
@@ -29,6 +32,9 @@ pub struct Tally {
     pub all_ops: u64,
     pub errors: u64,
     pub wrong: u64,
+    /// Operations at a fixed rate that were answered in time, and the slow ones among them.
+    pub carried: u64,
+    pub slow: u64,
     pub kinds: Kinds,
     pub latencies: Histogram,
 }
@@ -46,14 +52,17 @@ impl Tally {
             window: window.clone(),
             seed: load.seed(task),
             ids: Ids::new(load.seed(task)),
+            arrivals: None,
             every: if load.tasks > FEW_TASKS { EVERY } else { 1 },
             begun: None,
-            forgiving: load.restart,
+            forgiving: load.restart || load.rate.is_some(),
             stopped: false,
             ops: 0,
             all_ops: 0,
             errors: 0,
             wrong: 0,
+            carried: 0,
+            slow: 0,
             kinds: Kinds::default(),
             latencies: Histogram::new(),
         }
@@ -70,6 +79,60 @@ impl Tally {
             self.begun = Some(Instant::now());
         }
         true
+    }
+
+    /// The tally of a task whose operations come at a fixed rate.
+    pub fn at_fixed_rate(mut self, open: Arc<OpenLoop>, task: usize) -> Tally {
+        self.arrivals = Some((open, task));
+        self
+    }
+
+    /// How the task is woken when an operation of it is due.
+    pub fn wakes_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        if let Some((open, task)) = &self.arrivals {
+            open.wakes_by(*task, wake);
+        }
+    }
+
+    /// What the task has to do next.
+    pub fn arrival(&self) -> Next {
+        match &self.arrivals {
+            // Those that failed are among those that it has done.
+            Some((open, task)) => open.next(*task, self.all_ops + self.errors),
+            None => Next::Over,
+        }
+    }
+
+    /// An operation that came at a fixed rate was answered.
+    pub fn settled_arrival(&mut self, arrival: Arrival) {
+        self.all_ops += 1;
+        self.ops += u64::from(self.window.counts());
+        if !arrival.counts {
+            return;
+        }
+        let latency = arrival.due.elapsed();
+        self.carried += u64::from(latency <= CARRIED_WITHIN);
+        if arrival.slow {
+            self.slow += 1;
+        } else {
+            self.latencies.record(latency);
+        }
+    }
+
+    /// Whether the next operation shall be a slow one.
+    pub fn is_slow(&mut self) -> bool {
+        self.ids.between(1, SLOW_ONE_OF) == 1
+    }
+
+    /// Whether this is what a slow one says.
+    pub fn is_awake<E: Into<Failure>>(&mut self, answer: Result<i32, E>) -> bool {
+        self.judge("a nap", answer, |one| *one == 1)
+    }
+
+    /// With which of its selects a task begins: else all would come to the end of an operation at the same time, and the
+    /// edges of the window would decide how many count.
+    pub fn first_of(&self, selects: usize) -> usize {
+        self.seed as usize % selects
     }
 
     /// A row to ask for.
@@ -191,6 +254,8 @@ impl Tally {
         self.all_ops += other.all_ops;
         self.errors += other.errors;
         self.wrong += other.wrong;
+        self.carried += other.carried;
+        self.slow += other.slow;
         self.kinds.add(&other.kinds);
         self.latencies.add(&other.latencies);
     }

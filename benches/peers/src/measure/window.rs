@@ -87,7 +87,11 @@ impl Window {
 
     /// Waits for the end of the warm-up, on a plain thread that has nothing else to do.
     pub fn warm_up(&self) {
-        thread::sleep(WARM_UP.min(self.0.length / 2));
+        thread::sleep(self.warm_up_time());
+    }
+
+    pub fn warm_up_time(&self) -> Duration {
+        WARM_UP.min(self.0.length / 2)
     }
 
     /// What ends from now on counts.

@@ -3,14 +3,14 @@
 //! Three ways: selects of many coroutines share connections in groups with one Sync each (what you get); the same in groups of
 //! one, so that each select has a Sync of its own; and a lease for each select.
 
-use may::coroutine::sleep;
+use may::coroutine::{self, sleep};
 use maypole::{Pool, PoolBuilder, Query, select};
 
 use super::System;
 use super::coroutines::{self, measure};
 use super::maypole_pool::{DB, use_pool, warm};
 use crate::Result;
-use crate::measure::{REST, Tally};
+use crate::measure::{Next, REST, Tally};
 use crate::workload::{Load, Workload};
 
 pub const GROUPED: System = System {
@@ -21,6 +21,8 @@ pub const GROUPED: System = System {
         Workload::Queries20,
         Workload::Restart,
         Workload::Scaling,
+        Workload::Mixed60,
+        Workload::Mixed200,
     ],
     run: |name, load| run(name, load, Sharing::Groups),
 };
@@ -33,12 +35,23 @@ pub const UNGROUPED: System = System {
 
 pub const LEASE: System = System {
     name: "maypole-lease",
-    workloads: &[Workload::Select, Workload::Latency, Workload::Queries20, Workload::Restart],
+    workloads: &[
+        Workload::Select,
+        Workload::Latency,
+        Workload::Queries20,
+        Workload::Restart,
+        Workload::MixedClosed,
+        Workload::Mixed60,
+        Workload::Mixed200,
+    ],
     run: |name, load| run(name, load, Sharing::Nothing),
 };
 
 #[select(DB, "SELECT id, randomnumber FROM world WHERE id = :id")]
-pub fn world_by_id(id: i32) -> Query<(i32, i32)>;
+fn world_by_id(id: i32) -> Query<(i32, i32)>;
+
+#[select(DB, "SELECT 1 FROM pg_sleep(0.02)")]
+fn nap() -> Query<i32>;
 
 /// What selects of different coroutines share.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +78,12 @@ fn run(name: &str, load: &Load, sharing: Sharing) -> Result<()> {
     coroutines::configure(load);
     open_pool(load, sharing)?;
     let selects = load.selects();
-    measure(name, load, move |tally| ask_for_rows(tally, selects))?.print()
+    let work = match load.workload {
+        Workload::MixedClosed => mixed_closed,
+        Workload::Mixed60 | Workload::Mixed200 => mixed,
+        _ => return measure(name, load, move |tally| ask_for_rows(tally, selects))?.print(),
+    };
+    measure(name, load, work)?.print()
 }
 
 /// The pool of the database, whose connections are all open.
@@ -79,9 +97,10 @@ pub fn open_pool(load: &Load, sharing: Sharing) -> Result<()> {
 }
 
 fn ask_for_rows(tally: &mut Tally, selects: usize) {
+    let mut first = tally.first_of(selects);
     while tally.goes_on() {
         let mut right = true;
-        for _ in 0..selects {
+        for _ in std::mem::take(&mut first)..selects {
             let id = tally.id();
             right = tally.is_right(id, world_by_id(id).unique());
             if !right {
@@ -94,4 +113,41 @@ fn ask_for_rows(tally: &mut Tally, selects: usize) {
             sleep(REST);
         }
     }
+}
+
+/// Selects, some of them slow, as fast as they are answered.
+fn mixed_closed(tally: &mut Tally) {
+    while tally.goes_on() {
+        if ask_mixed(tally.is_slow(), tally) {
+            tally.done();
+        } else {
+            sleep(REST);
+        }
+    }
+}
+
+/// The same when they are due.
+fn mixed(tally: &mut Tally) {
+    let me = coroutine::current();
+    tally.wakes_by(move || me.unpark());
+    loop {
+        match tally.arrival() {
+            Next::Over => return,
+            Next::Wait => coroutine::park(),
+            Next::Due(arrival) => {
+                if ask_mixed(arrival.slow, tally) {
+                    tally.settled_arrival(arrival);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the answer was right.
+fn ask_mixed(slow: bool, tally: &mut Tally) -> bool {
+    if slow {
+        return tally.is_awake(nap().value());
+    }
+    let id = tally.id();
+    tally.is_right(id, world_by_id(id).unique())
 }

@@ -3,6 +3,7 @@
 mod bare_pools;
 mod bb8_postgres;
 mod coroutines;
+mod deadpool_mixed;
 mod deadpool_postgres;
 mod deadpool_transactions;
 mod floor;
@@ -50,6 +51,7 @@ pub const ALL: &[System] = &[
     bare_pools::DEADPOOL,
     bare_pools::BB8,
     deadpool_postgres::SYSTEM,
+    deadpool_mixed::SYSTEM,
     deadpool_transactions::SYSTEM,
     deadpool_transactions::PIPELINED,
     bb8_postgres::SYSTEM,

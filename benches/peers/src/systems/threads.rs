@@ -29,9 +29,10 @@ pub fn ask_for_rows<E: Into<Failure>>(
     selects: usize,
     mut ask: impl FnMut(i32) -> std::result::Result<(i32, i32), E>,
 ) {
+    let mut first = tally.first_of(selects);
     while tally.goes_on() {
         let mut right = true;
-        for _ in 0..selects {
+        for _ in std::mem::take(&mut first)..selects {
             let id = tally.id();
             right = tally.is_right(id, ask(id));
             if !right {

@@ -47,9 +47,10 @@ pub fn select<P: Peer>(name: &str, load: &Load, runtime: &Runtime, peers: Vec<P>
 }
 
 async fn ask_for_rows<P: Peer>(peer: Arc<P>, mut tally: Tally, selects: usize) -> Tally {
+    let mut first = tally.first_of(selects);
     while tally.goes_on() {
         let mut right = true;
-        for _ in 0..selects {
+        for _ in std::mem::take(&mut first)..selects {
             let id = tally.id();
             let answer = peer.ask(id).await;
             right = tally.is_right(id, answer);
