@@ -7,6 +7,7 @@
 
 mod arguments;
 mod books;
+mod bulk;
 mod child;
 mod compare;
 mod count;

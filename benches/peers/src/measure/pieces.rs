@@ -21,6 +21,11 @@ impl Sum {
         self.total = self.total.wrapping_add(row);
     }
 
+    /// Of so many rows, added up by somebody else.
+    pub fn of(rows: u64, total: i64) -> Sum {
+        Sum { rows, total }
+    }
+
     pub fn rows(&self) -> u64 {
         self.rows
     }

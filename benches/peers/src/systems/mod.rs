@@ -2,6 +2,7 @@
 
 mod bare_pools;
 mod bb8_postgres;
+mod bulk_writers;
 mod coroutines;
 mod deadpool_mixed;
 mod deadpool_postgres;
@@ -48,6 +49,11 @@ pub const ALL: &[System] = &[
     maypole_rows::SYSTEM,
     maypole_transactions::ALONG,
     maypole_transactions::WAITING,
+    bulk_writers::MAYPOLE_UNNEST,
+    bulk_writers::MAYPOLE_PIPELINED,
+    bulk_writers::TOKIO_POSTGRES_COPY,
+    bulk_writers::TOKIO_POSTGRES_UNNEST,
+    bulk_writers::SQLX_UNNEST,
     bare_pools::DEADPOOL,
     bare_pools::BB8,
     deadpool_postgres::SYSTEM,
