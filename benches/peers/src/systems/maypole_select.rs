@@ -68,8 +68,8 @@ impl Sharing {
     fn set(self, pool: PoolBuilder) -> PoolBuilder {
         match self {
             Sharing::Groups => pool,
-            Sharing::OneByOne => pool,
-            Sharing::Nothing => pool,
+            Sharing::OneByOne => pool.largest_group(1),
+            Sharing::Nothing => pool.lanes(0),
         }
     }
 }
