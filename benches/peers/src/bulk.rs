@@ -6,7 +6,8 @@ use r2d2_postgres::postgres::{Client, NoTls};
 use crate::Result;
 use crate::measure::Sum;
 
-pub const UNNEST: &str = "INSERT INTO bulk (id, name, at) SELECT * FROM unnest($1::int4[], $2::text[], $3::timestamptz[])";
+pub const UNNEST: &str =
+    "INSERT INTO bulk (id, name, at) SELECT * FROM unnest($1::int4[], $2::text[], $3::timestamptz[])";
 pub const COPY: &str = "COPY bulk (id, name, at) FROM STDIN BINARY";
 
 const ROWS: i32 = 100_000;

@@ -94,6 +94,7 @@ mod tests {
             rss_mb: 0.0,
             offer: None,
             recovery: None,
+            lanes: None,
             peaks: None,
             in_turns_ns_per_op: None,
             all_ops: None,

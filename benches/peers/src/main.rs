@@ -11,7 +11,9 @@ mod bulk;
 mod child;
 mod compare;
 mod count;
+mod document;
 mod events;
+mod machine;
 mod measure;
 mod median;
 mod orchestrate;
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
         }
         Role::Orchestrator => orchestrate::run(&arguments),
         Role::Child(system) => systems::run(system, &arguments),
-        Role::Report(_) => Err("not yet".into()),
+        Role::Report(files) => document::write(files),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

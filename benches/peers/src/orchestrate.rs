@@ -4,6 +4,7 @@ use maypole::embedded::Server;
 
 use crate::arguments::Arguments;
 use crate::books::Books;
+use crate::machine::Machine;
 use crate::report::Report;
 use crate::systems::{self, System};
 use crate::table::table;
@@ -21,12 +22,17 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     let mut fine = true;
     // What can be carried without lanes, once it is known.
     let mut closed = None;
+    let mut told = false;
     let mut left = arguments.workloads.as_slice();
     // Workloads that find the same tables share a server.
     while let Some(first) = left.first() {
         let tables = first.tables();
         let many = left.iter().take_while(|case| case.tables() == tables).count();
         let mut server = start(tables, arguments)?;
+        if !told {
+            Machine::look(&server.tcp_url())?.print()?;
+            told = true;
+        }
         for case in &left[..many] {
             fine &= run_case(*case, arguments, &mut server, &mut closed)?;
         }

@@ -32,6 +32,9 @@ pub struct Report {
     /// After a restart of the server.
     #[serde(flatten)]
     pub recovery: Option<Recovery>,
+    /// How maypole's selects shared connections.
+    #[serde(flatten)]
+    pub lanes: Option<Lanes>,
     /// While many rows were read.
     #[serde(flatten)]
     pub peaks: Option<Peaks>,
@@ -66,6 +69,15 @@ pub struct Offer {
     pub not_carried: u64,
     /// The slow ones that were answered.
     pub slow: u64,
+}
+
+/// What maypole's pool has counted, warm-up and all.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Lanes {
+    pub groups: u64,
+    pub selects: u64,
+    pub sent_again: u64,
+    pub run_alone: u64,
 }
 
 /// The most memory that reading needed above what the process had before, for few rows and for many.
@@ -114,6 +126,7 @@ impl Report {
             rss_mb: rounded(process::peak_bytes()? as f64 / 1e6),
             offer: None,
             recovery: None,
+            lanes: None,
             peaks: None,
             in_turns_ns_per_op: None,
             all_ops: load.workload.changes_tables().then_some(all.all_ops),

@@ -82,7 +82,9 @@ fn wait_for_end(witness: &mut TcpStream, deadline: Instant) -> Result<()> {
     witness.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
     let mut rest = Vec::new();
     match std::io::Read::read_to_end(witness, &mut rest) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+        {
             Err("nobody has restarted the server".into())
         }
         // Closed, in good order or not.

@@ -79,8 +79,21 @@ const GROUPS: [(&str, &[Workload]); 5] = [
     (
         "all",
         &[
-            Select, Latency, Queries20, Restart, Mixed60, Mixed200, Update, Tpcb, Stream, StreamCollected, Bulk, Borrow,
-            BorrowContended, Memory, Scaling,
+            Select,
+            Latency,
+            Queries20,
+            Restart,
+            Mixed60,
+            Mixed200,
+            Update,
+            Tpcb,
+            Stream,
+            StreamCollected,
+            Bulk,
+            Borrow,
+            BorrowContended,
+            Memory,
+            Scaling,
         ],
     ),
 ];
@@ -109,6 +122,12 @@ impl Workload {
 
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(_, other)| *other == self).map_or("", |(name, _)| name)
+    }
+
+    /// What a person asks for to have it.
+    pub fn asked_for(self) -> &'static str {
+        let group = GROUPS.iter().find(|(_, workloads)| workloads.contains(&self));
+        group.filter(|(name, _)| *name != "all").map_or(self.name(), |(name, _)| name)
     }
 
     pub fn tables(self) -> Tables {

@@ -72,6 +72,9 @@ mod tests {
             kinds.count(&failure.into());
         }
         let map = kinds.into_map();
-        assert_eq!(map, BTreeMap::from([("lost # of # [57P01]".to_owned(), 2), ("gone 40001".to_owned(), 1)]));
+        assert_eq!(
+            map,
+            BTreeMap::from([("lost # of # [57P01]".to_owned(), 2), ("gone 40001".to_owned(), 1)])
+        );
     }
 }

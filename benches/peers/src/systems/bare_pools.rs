@@ -59,7 +59,9 @@ impl bb8::ManageConnection for Nothing {
 
 /// A pool that can be borrowed from.
 trait Borrow: Clone + Send + Sync + 'static {
-    fn borrow(&self) -> impl Future<Output = std::result::Result<impl Send, impl Into<Failure> + Send>> + Send;
+    fn borrow(
+        &self,
+    ) -> impl Future<Output = std::result::Result<impl Send, impl Into<Failure> + Send>> + Send;
 }
 
 impl Borrow for deadpool::managed::Pool<Nothing> {

@@ -84,7 +84,8 @@ fn tokio_postgres_copy(name: &'static str, load: &Load) -> Result<()> {
 
 async fn copy(client: &Client, columns: &Columns) -> Result<()> {
     let sink = client.copy_in(COPY).await?;
-    let mut writer = std::pin::pin!(BinaryCopyInWriter::new(sink, &[Type::INT4, Type::TEXT, Type::TIMESTAMPTZ]));
+    let mut writer =
+        std::pin::pin!(BinaryCopyInWriter::new(sink, &[Type::INT4, Type::TEXT, Type::TIMESTAMPTZ]));
     for (id, name, at) in columns.rows() {
         writer.as_mut().write(&[&id, &name, &at]).await?;
     }

@@ -14,11 +14,8 @@ use crate::measure::Tally;
 use crate::workload::{Load, Workload};
 use crate::{Result, session};
 
-pub const SYSTEM: System = System {
-    name: "floor",
-    workloads: &[Workload::Select, Workload::Latency, Workload::Queries20],
-    run,
-};
+pub const SYSTEM: System =
+    System { name: "floor", workloads: &[Workload::Select, Workload::Latency, Workload::Queries20], run };
 
 const LARGEST_GROUP: usize = 32;
 const THREADS: usize = 2;
@@ -31,7 +28,11 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let count = threads.len();
     sessions.into_iter().enumerate().for_each(|(at, session)| threads[at % count].push(session));
     let selects = load.selects();
-    measure(name, load, threads.into_iter().map(|sessions| move |tally: &mut _| ask_all(sessions, tally, selects)))
+    measure(
+        name,
+        load,
+        threads.into_iter().map(|sessions| move |tally: &mut _| ask_all(sessions, tally, selects)),
+    )
 }
 
 /// One group after the other on each session.

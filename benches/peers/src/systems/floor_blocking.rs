@@ -19,7 +19,9 @@ fn select(name: &'static str, load: &Load) -> Result<()> {
     measure(
         name,
         load,
-        floors.into_iter().map(|mut floor| move |tally: &mut _| ask_for_rows(tally, selects, |id| floor.ask(id))),
+        floors
+            .into_iter()
+            .map(|mut floor| move |tally: &mut _| ask_for_rows(tally, selects, |id| floor.ask(id))),
     )
 }
 

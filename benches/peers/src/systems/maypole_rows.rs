@@ -28,7 +28,8 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let load = load.clone();
     let task = maypole::spawn(move || -> Result<(Load, Option<Peaks>, Cost, Tally)> {
         let peaks = streamed.then(|| events::peaks(|select| read(&lease, select))).transpose()?;
-        let (cost, tally) = pieces(&load, 1, events::expected(events::ROWS), || read(&lease, events::SELECT))?;
+        let (cost, tally) =
+            pieces(&load, 1, events::expected(events::ROWS), || read(&lease, events::SELECT))?;
         Ok((load, peaks, cost, tally))
     });
     let (load, peaks, cost, tally) = task.join().map_err(|_| "the coroutine panicked")??;

@@ -4,13 +4,14 @@
 //! one, so that each select has a Sync of its own; and a lease for each select.
 
 use may::coroutine::{self, sleep};
-use maypole::{Pool, PoolBuilder, Query, select};
+use maypole::{Pool, PoolBuilder, Query, Stats, select};
 
 use super::System;
 use super::coroutines::{self, measure};
 use super::maypole_pool::{DB, use_pool, warm};
 use crate::Result;
 use crate::measure::{Next, REST, Tally};
+use crate::report::Lanes;
 use crate::workload::{Load, Workload};
 
 pub const GROUPED: System = System {
@@ -55,7 +56,7 @@ fn nap() -> Query<i32>;
 
 /// What selects of different coroutines share.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Sharing {
+enum Sharing {
     /// A connection and a Sync.
     Groups,
     /// A connection.
@@ -72,28 +73,40 @@ impl Sharing {
             Sharing::Nothing => pool.lanes(0),
         }
     }
+
+    /// Whether this is what it looks like; a select that was sent again has been in two groups.
+    fn is_that_of(self, groups: u64, selects: u64) -> bool {
+        match self {
+            Sharing::Groups => selects > 0,
+            Sharing::OneByOne => groups >= selects && selects > 0,
+            Sharing::Nothing => groups == 0,
+        }
+    }
 }
 
 fn run(name: &str, load: &Load, sharing: Sharing) -> Result<()> {
     coroutines::configure(load);
-    open_pool(load, sharing)?;
-    let selects = load.selects();
-    let work = match load.workload {
-        Workload::MixedClosed => mixed_closed,
-        Workload::Mixed60 | Workload::Mixed200 => mixed,
-        _ => return measure(name, load, move |tally| ask_for_rows(tally, selects))?.print(),
-    };
-    measure(name, load, work)?.print()
-}
-
-/// The pool of the database, whose connections are all open.
-pub fn open_pool(load: &Load, sharing: Sharing) -> Result<()> {
     // All tasks may wait.
     let most = load.tasks.max(8_192);
     let builder = Pool::builder().url(&load.url)?.limit(load.conns).max_waiting(most);
     let pool = sharing.set(builder).build()?;
     warm(&pool, load.conns)?;
-    use_pool(pool)
+    use_pool(pool.clone())?;
+    let selects = load.selects();
+    let mut report = match load.workload {
+        Workload::MixedClosed => measure(name, load, mixed_closed),
+        Workload::Mixed60 | Workload::Mixed200 => measure(name, load, mixed),
+        _ => measure(name, load, move |tally| ask_for_rows(tally, selects)),
+    }?;
+    let Stats { groups, selects, sent_again, run_alone, .. } = pool.stats();
+    report.lanes = Some(Lanes { groups, selects, sent_again, run_alone });
+    if !sharing.is_that_of(groups, selects) {
+        eprintln!(
+            "peers: {name} has sent {selects} selects in {groups} groups: that is not what its name says"
+        );
+        report.void();
+    }
+    report.print()
 }
 
 fn ask_for_rows(tally: &mut Tally, selects: usize) {

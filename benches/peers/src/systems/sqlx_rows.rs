@@ -31,7 +31,8 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let streamed = load.workload == Workload::Stream;
     let read = |select| -> Result<Sum> {
         let pool = pool.clone();
-        let read = async move { if streamed { stream(&pool, select).await } else { collect(&pool, select).await } };
+        let read =
+            async move { if streamed { stream(&pool, select).await } else { collect(&pool, select).await } };
         runtime.block_on(runtime.spawn(read))?
     };
     let peaks = streamed.then(|| events::peaks(read)).transpose()?;

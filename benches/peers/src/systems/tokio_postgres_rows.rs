@@ -38,7 +38,9 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let streamed = load.workload == Workload::Stream;
     let read = |select| -> Result<Sum> {
         let client = client.clone();
-        let read = async move { if streamed { stream(&client, select).await } else { collect(&client, select).await } };
+        let read = async move {
+            if streamed { stream(&client, select).await } else { collect(&client, select).await }
+        };
         runtime.block_on(runtime.spawn(read))?
     };
     let peaks = streamed.then(|| events::peaks(read)).transpose()?;
