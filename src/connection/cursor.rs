@@ -130,9 +130,11 @@ impl Cursor {
             let row = messages.by_ref().find(|(tag, _)| *tag == b'D');
             self.at = messages.position();
             if let Some((_, body)) = row {
-                let row = connection.believe(self.reader.read(&self.chunk, body))?;
                 self.read += 1;
-                return T::from_row(plan, &row).map(Some).map_err(|error| error.in_row(self.read));
+                return match self.reader.read(&self.chunk, body) {
+                    Ok(row) => T::from_row(plan, &row).map(Some).map_err(|error| error.in_row(self.read)),
+                    Err(error) => connection.believe(Err(error)),
+                };
             }
             let Some(claim) = self.ahead.pop_front() else {
                 self.finish(connection)?;
