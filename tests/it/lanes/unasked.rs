@@ -2,10 +2,15 @@
 //! an answer could reach the wrong asker (reliability cases 3 and 7).
 
 use crate::lanes::{Lanes, selects};
-use crate::support::backend::{command_complete, data_row, notice, notification, parameter_status, ready};
+use crate::support::backend::{
+    INT4, command_complete, data_row, greeting, notice, notification, parameter_status, ready,
+};
 use crate::support::eventually::eventually;
+use crate::support::frame::STARTUP;
 use crate::support::pool::TestPool;
 use crate::support::proxy::{ANY, Backend, Proxy, Rule, every, nth};
+use crate::support::responder::Answer;
+use crate::support::script::Script;
 use crate::support::server::server;
 
 /// Nine ask while the rule is at work; whatever it does, each gets its own answer.
@@ -27,19 +32,19 @@ fn nine_get_their_own_answers(
 
 /// Case 7.
 #[test]
-fn notices_notifications_and_parameter_changes_between_any_two_messages_disturb_no_group() {
+fn notices_and_notifications_between_any_two_messages_disturb_no_group() {
     selects!(DB);
     let proxy = Proxy::start(&server().url());
     let test = DB.is(TestPool::at(&proxy.url(), 1));
     let said = [
         notice("hear, hear"),
         notification(1, "channel", "payload"),
-        parameter_status("TimeZone", "UTC"),
-        parameter_status("application_name", "another"),
+        parameter_status("in_hot_standby", "off"),
+        parameter_status("default_transaction_read_only", "on"),
     ]
     .concat();
     for round in 0..5 {
-        test.warm(|| echo(1).value().expect("an answer"));
+        test.warm(|| divide(1).value().expect("an answer"));
         nine_get_their_own_answers(
             &test,
             "between",
@@ -53,6 +58,59 @@ fn notices_notifications_and_parameter_changes_between_any_two_messages_disturb_
     }
     assert_eq!((test.pool.stats().opened, test.pool.stats().closed), (1, 0), "the session is kept");
     test.finish();
+}
+
+/// Case 7: a setting that changes in a lane is one that a stranger has changed. The session is given up, and each gets its
+/// answer.
+#[test]
+fn a_change_of_a_setting_in_a_group_ends_the_lane_and_costs_nobody_an_answer() {
+    selects!(DB);
+    let proxy = Proxy::start(&server().url());
+    let test = DB.is(TestPool::at(&proxy.url(), 1));
+    for (name, value) in
+        [("default_transaction_read_only", "off"), ("TimeZone", "Mars"), ("DateStyle", "German")]
+    {
+        for (tag, place) in [(b'2', 1), (b'D', 3), (b'C', 9), (b'Z', 1)] {
+            test.warm(|| who(1).unique().expect("an answer"));
+            let old = who(1).unique().expect("an answer").1;
+            nine_get_their_own_answers(
+                &test,
+                name,
+                |n| who(n).unique().map(|(n, ..)| n),
+                || proxy.on(Backend, tag, nth(place)).insert_before(parameter_status(name, value)),
+            );
+            eventually("another session", || who(1).unique().expect("an answer").1 != old);
+        }
+    }
+    test.finish();
+}
+
+/// As PostgreSQL 13, and some poolers: what a lane relies on is not told.
+#[test]
+fn a_server_that_does_not_tell_what_lanes_rely_on_gets_none() {
+    selects!(DB);
+    let hidden = parameter_status("default_transaction_read_only", "off");
+    let greeting = greeting();
+    let at = greeting.windows(hidden.len()).position(|bytes| bytes == hidden).expect("it is told otherwise");
+    let greeting = [&greeting[..at], &greeting[at + hidden.len()..]].concat();
+    let script = Script::new().any_further_connection(move |steps| {
+        steps.expect(STARTUP).send(greeting).answer_queries(|sql| match sql {
+            "/* echo */ SELECT $1::int4" => {
+                Answer::rows(&[INT4], &[("n", INT4)], |values| vec![values.to_vec()])
+            }
+            _ => Answer::error("42601", "a lane, or what else?"),
+        })
+    });
+    let server = script.start();
+    let test = DB.is(TestPool::at(&server.url(), 2));
+    for _ in 0..5 {
+        let answers = test.together(20, |n| echo(n).value().expect("an answer"));
+        assert_eq!(answers, (0..20).collect::<Vec<_>>());
+    }
+    assert_eq!((test.pool.stats().lanes, test.pool.stats().closed), (0, 0));
+    test.settled();
+    drop(test);
+    server.finish();
 }
 
 /// Case 35, and what a network does: single bytes, and everything at once.
