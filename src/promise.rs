@@ -5,11 +5,14 @@ use std::sync::Arc;
 use crate::coro::{self, Waiter};
 use crate::sync::Mutex;
 
-/// The sender's end. Whoever fills it wakes the one who waits.
-pub(crate) struct Promise<T>(Arc<Mutex<State<T>>>);
+/// The place of the value, for one who sends it and one who waits for it. Whoever fills it wakes the one who waits.
+pub(crate) struct Slot<T>(Mutex<State<T>>);
+
+/// The sender's end of a slot of its own.
+pub(crate) struct Promise<T>(Arc<Slot<T>>);
 
 /// The waiter's end. Dropping it, on whatever way out, tells the sender that nobody waits any more.
-pub(crate) struct Claim<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct Claim<T>(Arc<Slot<T>>);
 
 enum State<T> {
     /// On its way; whom to wake.
@@ -30,11 +33,23 @@ pub(crate) enum Waited<T> {
 
 /// A promise and its claim.
 pub(crate) fn promise<T>() -> (Promise<T>, Claim<T>) {
-    let state = Arc::new(Mutex::new(State::Pending(None)));
-    (Promise(state.clone()), Claim(state))
+    let slot = Arc::new(Slot::new());
+    (Promise(slot.clone()), Claim(slot))
 }
 
-impl<T> Promise<T> {
+impl<T> std::ops::Deref for Promise<T> {
+    type Target = Slot<T>;
+
+    fn deref(&self) -> &Slot<T> {
+        &self.0
+    }
+}
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Slot<T> {
+        Slot(Mutex::new(State::Pending(None)))
+    }
+
     /// Keeps it; returns whom to wake, once the caller holds no lock. Without anybody waiting the value is dropped.
     #[must_use = "the waiter must be woken"]
     pub(crate) fn keep(&self, value: T) -> Option<Waiter> {
@@ -59,16 +74,9 @@ impl<T> Promise<T> {
         *state = outcome;
         waiter
     }
-}
 
-impl<T> Claim<T> {
-    /// Whether a wait would be over at once.
-    pub(crate) fn is_settled(&self) -> bool {
-        !matches!(*self.0.lock(), State::Pending(_))
-    }
-
-    /// Waits for the value. A cancel unwinds through here.
-    pub(crate) fn wait(self) -> Waited<T> {
+    /// Waits for the value, which is taken out. A cancel unwinds through here.
+    pub(crate) fn wait(&self) -> Waited<T> {
         loop {
             {
                 let mut state = self.0.lock();
@@ -86,13 +94,30 @@ impl<T> Claim<T> {
             coro::park();
         }
     }
+
+    /// Nobody waits any more.
+    pub(crate) fn abandon(&self) {
+        let abandoned = std::mem::replace(&mut *self.0.lock(), State::Abandoned);
+        // The value may run code of its own: not under the lock.
+        drop(abandoned);
+    }
+}
+
+impl<T> Claim<T> {
+    /// Whether a wait would be over at once.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.0.is_wanted()
+    }
+
+    /// Waits for the value. A cancel unwinds through here.
+    pub(crate) fn wait(self) -> Waited<T> {
+        self.0.wait()
+    }
 }
 
 impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
-        let abandoned = std::mem::replace(&mut *self.0.lock(), State::Abandoned);
-        // The value may run code of its own: not under the lock.
-        drop(abandoned);
+        self.0.abandon();
     }
 }
 
@@ -109,7 +134,7 @@ mod tests {
 
         let (late, claim) = promise();
         let waiting = spawn(move || matches!(claim.wait(), Waited::Value(2)));
-        while matches!(*late.0.lock(), State::Pending(None)) {
+        while matches!(*late.0.0.lock(), State::Pending(None)) {
             std::thread::yield_now();
         }
         late.keep(2).inspect(Waiter::wake);

@@ -38,7 +38,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// The same plan again costs a comparison, another one the count of an `Arc`.
-    fn plan(&mut self, plan: &Plan) {
+    pub(super) fn plan(&mut self, plan: &Plan) {
         if !self.plan.as_ref().is_some_and(|(_, text)| Arc::ptr_eq(text, &plan.sql)) {
             self.plan = Some((plan.declared, plan.sql.clone()));
         }
@@ -96,7 +96,7 @@ impl Link {
     pub(super) fn note_user(&self, asker: &Asker) {
         match asker {
             Asker::Caller(_) => self.user.store(coro::identity(), Ordering::Relaxed),
-            Asker::Errand(_) => self.user.store(0, Ordering::Relaxed),
+            Asker::Errand(_) | Asker::Rider(_) | Asker::Group => self.user.store(0, Ordering::Relaxed),
             Asker::Nobody | Asker::Reset | Asker::Fence => {}
         }
     }
@@ -110,6 +110,7 @@ impl Link {
     pub(super) fn with_statements_for<R>(&self, plan: &Plan, with: impl FnOnce(&mut Statements) -> R) -> R {
         let mut state = self.state.lock();
         state.asked.plan(plan);
+        state.reset.note_plan(plan);
         with(&mut state.statements)
     }
 }

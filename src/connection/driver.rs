@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -84,6 +85,9 @@ impl Driver<'_> {
                 && let Err(error) = self.read()
             {
                 return error;
+            }
+            if self.link.called.swap(false, Ordering::AcqRel) {
+                self.link.board();
             }
             let order = self.link.take_output(&mut self.writing);
             self.writing_room = self.writing_room.max(self.writing.capacity());
@@ -170,7 +174,10 @@ impl Driver<'_> {
 
     fn feed(&mut self) -> Result<(), Error> {
         let result = self.link.feed(&mut self.input, &mut self.over);
-        self.over.tell();
+        self.over.tell(Some(self.link));
+        if std::mem::take(&mut self.over.landed) && result.is_ok() {
+            self.link.board();
+        }
         result
     }
 

@@ -51,6 +51,11 @@ impl<'a> Request<'a> {
                 .is_some_and(|declared| declared.is_typed() && !declared.writes_and_returns())
     }
 
+    /// Whether it may share a session with others.
+    pub(crate) fn may_ride(&self) -> bool {
+        !self.wary && self.is_select()
+    }
+
     /// Whether it may be done twice.
     fn is_select(&self) -> bool {
         self.source.declared().is_some_and(|declared| declared.select)
@@ -313,6 +318,11 @@ impl Connection {
         }
         fit(&statement).map_err(|error| self.unreadable(error, portal))?;
         Ok((statement, reply))
+    }
+
+    /// What the server says of a statement that nobody has asked it about. Nothing is executed.
+    pub(crate) fn learn(&self, source: Source<'_>, deadline: Deadline) -> Result<Arc<Plan>> {
+        self.plan(source, deadline)
     }
 
     /// What the server says of a statement that nobody has asked it about.

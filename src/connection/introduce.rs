@@ -97,20 +97,10 @@ impl Link {
         sending(Known::Not);
         let mut bytes = BytesMut::with_capacity(plan.sql.len() + request.len() + 64);
         let mut all: SmallVec<[Step; 8]> = SmallVec::new();
-        let mut encoder = Encoder::new(&mut bytes, self.limit());
-        let encoded = introduction.closes.iter().try_for_each(|name| {
-            all.push(Step::Close);
-            encoder.close_statement(name)
-        });
-        let encoded = encoded
-            .and_then(|()| encoder.parse(&plan.name, &plan.sql, &plan.types))
-            .and_then(|()| encoder.describe_statement(&plan.name));
-        drop(encoder);
-        if let Err(error) = encoded {
+        if let Err(error) = write(plan, &introduction.closes, &mut bytes, &mut all, self.limit()) {
             self.with_statements(|statements| statements.close_later(introduction));
             return Err(error);
         }
-        all.extend([Step::Parse, Step::Describe]);
         all.extend_from_slice(steps);
         bytes.extend_from_slice(request);
         self.post_in_block(&bytes, Exchange::new(&all), may_write, ticket)
@@ -154,19 +144,11 @@ impl Link {
     /// What came of an introduction. If it was parsed and is what the plan says, the session knows it from now on, whatever
     /// became of the rest.
     pub(crate) fn introduced(&self, plan: &Plan, reply: &Reply) -> Introduced {
-        // Both, and in this order: the front of a reply is missing if nobody waited for it when it came.
-        let mut messages = Messages::new(&reply.bytes);
-        let described =
-            messages.any(|(tag, _)| tag == b'1') && messages.any(|(tag, _)| matches!(tag, b'T' | b'n'));
-        if !described {
-            // Not forgotten: it may be there, from this introduction or from one that nobody waited for.
-            return Introduced::Refused;
+        let told = told(plan, reply);
+        if told == Introduced::AsPlanned {
+            self.with_statements(|statements| statements.meet(plan.number, None));
         }
-        if !plan.is_described_by(&reply.bytes) {
-            return Introduced::Otherwise;
-        }
-        self.with_statements(|statements| statements.meet(plan.number, None));
-        Introduced::AsPlanned
+        told
     }
 
     /// This session has parsed the plan; `own` is what it was told, where that is not what the plan says.
@@ -186,6 +168,39 @@ impl Link {
             Stale::Plan => statements.forget(plan.number),
         });
     }
+}
+
+/// What the reply to an introduction tells.
+pub(super) fn told(plan: &Plan, reply: &Reply) -> Introduced {
+    // Both, and in this order: the front of a reply is missing if nobody waited for it when it came.
+    let mut messages = Messages::new(&reply.bytes);
+    let described =
+        messages.any(|(tag, _)| tag == b'1') && messages.any(|(tag, _)| matches!(tag, b'T' | b'n'));
+    match described {
+        // Not forgotten: it may be there, from this introduction or from one that nobody waited for.
+        false => Introduced::Refused,
+        true if plan.is_described_by(&reply.bytes) => Introduced::AsPlanned,
+        true => Introduced::Otherwise,
+    }
+}
+
+/// The messages that introduce a plan.
+pub(super) fn write(
+    plan: &Plan,
+    closes: &[String],
+    bytes: &mut BytesMut,
+    steps: &mut SmallVec<[Step; 8]>,
+    limit: usize,
+) -> Result<()> {
+    let mut encoder = Encoder::new(bytes, limit);
+    closes.iter().try_for_each(|name| {
+        steps.push(Step::Close);
+        encoder.close_statement(name)
+    })?;
+    encoder.parse(&plan.name, &plan.sql, &plan.types)?;
+    encoder.describe_statement(&plan.name)?;
+    steps.extend([Step::Parse, Step::Describe]);
+    Ok(())
 }
 
 /// A request with commands before it, and one or none behind it.

@@ -13,11 +13,13 @@ use super::block::Block;
 use super::cancel;
 use super::clean_up::CleanUp;
 use super::fence::Fence;
+use super::filing::{Filing, Notices};
+use super::lane::Lane;
 use super::news::{News, Observer};
 use super::number::{self, Home};
 use super::plan::Knowledge;
 use super::reset::Reset;
-use super::standing::{READ_ONLY, Standing};
+use super::standing::Standing;
 use super::statement::Statements;
 use super::ticket::{Asker, Ends, Over, Ticket};
 use crate::config::Config;
@@ -29,7 +31,7 @@ use crate::promise::{Claim, promise};
 use crate::protocol::authenticate::Entered;
 use crate::protocol::decode;
 use crate::protocol::encode;
-use crate::protocol::session::{End, Exchange, Fatal, PassedOver, Reply, Session, Sink, Status};
+use crate::protocol::session::{Exchange, Fatal, PassedOver, Reply, Session, Status};
 
 /// One connection: its socket belongs to the driver, its state to whoever holds the lock for a moment.
 pub(crate) struct Link {
@@ -53,6 +55,8 @@ pub(crate) struct Link {
     home: OnceLock<Home>,
     /// Whether there is a transaction block, for those who need not look what it is like.
     in_block: AtomicBool,
+    /// The driver is to take a group.
+    pub(super) called: AtomicBool,
 }
 
 /// How many bytes wait for what comes next at most.
@@ -84,6 +88,7 @@ pub(super) struct State {
     pub(super) standing: Standing,
     pub(super) asked: Asked,
     pub(super) reset: Reset,
+    pub(super) lane: Lane,
 }
 
 impl Link {
@@ -118,12 +123,14 @@ impl Link {
                 standing: Standing::new(config.get_target_session_attrs(), &entered),
                 asked: Asked::default(),
                 reset: Reset::default(),
+                lane: Lane::default(),
             }),
             observer: OnceLock::new(),
             user: AtomicUsize::new(0),
             portals: AtomicU64::new(0),
             home: OnceLock::new(),
             in_block: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             entered,
             config,
         });
@@ -271,7 +278,7 @@ impl Link {
             drop(state);
             let mut over = Over::default();
             over.add(ticket.asker, Ok(skipped));
-            over.tell();
+            over.tell(None);
             return Ok(());
         } else {
             now || state.session.output().len() > MOST_QUIET
@@ -369,7 +376,7 @@ impl Link {
             state.dead = Some(error.duplicate());
         }
         self.socket.shut_down();
-        over.tell();
+        over.tell(None);
         if let Some(observer) = self.observer.get() {
             observer(News::Died(&error));
         }
@@ -407,13 +414,16 @@ impl Link {
         let mut stop = false;
         let (result, demoted, unreset, late) = {
             let mut state = self.state.lock();
-            let State { session, block, fence, standing, reset, taken, .. } = &mut *state;
+            let State { session, block, fence, standing, reset, lane, statements, taken, .. } = &mut *state;
             let before = input.len();
             let taken = *taken;
-            let mut filing = Filing { over, notices: &mut notices, block, fence, standing, reset, taken };
+            let notices = &mut notices;
+            let distance = &self.knowledge.distance;
+            let mut filing =
+                Filing { over, notices, block, fence, standing, reset, lane, distance, statements, taken };
             let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
-            let unreset = state.fail_reset(over);
+            let unreset = state.fail_reset(over).or_else(|| state.lane.contradiction());
             state.doomed = result.is_err() || unreset.is_some();
             if unreset.is_none() && (state.fence.is_up() || state.fence.is_holding()) {
                 state.pass(over);
@@ -482,107 +492,6 @@ impl State {
             Fitness::Clean
         } else {
             Fitness::Dirty
-        }
-    }
-}
-
-/// Takes what a feed brings forth.
-struct Filing<'f> {
-    over: &'f mut Over,
-    notices: &'f mut Notices,
-    block: &'f mut Option<Block>,
-    fence: &'f mut Fence,
-    standing: &'f mut Standing,
-    reset: &'f mut Reset,
-    taken: u64,
-}
-
-impl Sink<Ticket> for Filing<'_> {
-    fn reply(&mut self, ticket: Ticket, reply: Reply) {
-        if let Asker::Reset = ticket.asker {
-            return self.reset.answered(&reply);
-        }
-        if let Some(lost) = self.reset.lost() {
-            return self.over.add(ticket.asker, Err(lost));
-        }
-        if let Some(block) = self.block
-            && reply.end == End::Complete
-            && reply.status == Status::Transaction
-        {
-            block.forgive();
-        }
-        if let Asker::Fence = ticket.asker {
-            self.fence.crossed(reply.end);
-        }
-        let stopped = if ticket.stopped { cancel::stopped(&reply, self.block.as_ref()) } else { None };
-        self.over.add(ticket.asker, stopped.map_or(Ok(reply), Err));
-    }
-
-    fn wanted(&self, ticket: &Ticket) -> bool {
-        ticket.is_wanted()
-    }
-
-    fn failed(&mut self, ticket: &Ticket, body: &[u8]) {
-        if let Asker::Reset = ticket.asker {
-            return self.reset.refused(body);
-        }
-        if decode::has_code(body, READ_ONLY) {
-            self.standing.refused();
-        }
-        // Whoever waits for it names it, when it is looked at. By then others may have failed because of it.
-        if let Some(block) = self.block
-            && block.failure().is_none()
-        {
-            ticket.failed.set(true);
-            block.see_failure(Error::database(decode::error_fields(body)), ticket.query.as_deref());
-        }
-    }
-
-    fn notice(&mut self, body: &[u8]) {
-        self.notices.keep(body);
-    }
-
-    fn notification(&mut self, _: &[u8]) {
-        // Listening has an interface of its own; on a pooled connection there is nobody to tell.
-    }
-
-    fn parameter(&mut self, body: &[u8]) {
-        if let Some((name, value)) = decode::parameter_status(body) {
-            self.standing.parameter(name, value);
-        }
-    }
-
-    fn completed(&mut self, tag: &[u8]) {
-        self.reset.completed(tag);
-        self.standing.completed(tag, self.block.as_ref().map(Block::is_read_only));
-    }
-
-    fn ready(&mut self, status: Status) {
-        self.standing.ready(status);
-    }
-
-    fn has_left(&self, start: u64) -> bool {
-        start < self.taken
-    }
-}
-
-/// Notices, logged once no lock is held: the logger is user code.
-#[derive(Default)]
-struct Notices(Vec<crate::error::DbError>);
-
-impl Notices {
-    /// One feed keeps at most so many; a server that floods us is not worth the memory.
-    const MOST: usize = 64;
-
-    fn keep(&mut self, body: &[u8]) {
-        if self.0.len() < Notices::MOST && log::log_enabled!(target: "maypole::notice", log::Level::Info) {
-            self.0.push(decode::error_fields(body));
-        }
-    }
-
-    fn log(self) {
-        for notice in self.0 {
-            log::info!(target: "maypole::notice", "{}: {notice}", notice.severity());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a session tells whoever lends it. Uses: error, link.
 
+use std::sync::Arc;
+
 use super::link::Link;
 use crate::error::Error;
 
@@ -9,6 +11,8 @@ pub(crate) enum News<'n> {
     Died(&'n Error),
     /// The server takes no writes any more, although a session that takes some was asked for. Told once; the session lives.
     Demoted,
+    /// Its driver, which tells this, has come for a group of selects: it was called, or its last group is back.
+    Ready(&'n Arc<Link>),
 }
 
 /// Whoever lends a connection wants to know. Called without locks; must not wait.

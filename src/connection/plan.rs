@@ -1,4 +1,4 @@
-//! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, protocol, source, statement, ticket, types.
+//! Statements that all sessions of a pool know, or can be told, under one name. Uses: columns, declared, pace, protocol, source, statement, ticket, types.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use postgres_types::{Oid, Type};
 use rustc_hash::FxHashMap;
 
+use super::pace::{Distance, Pace};
 use super::statement::Statement;
 use super::ticket::Ends;
 use super::types::Types;
@@ -20,6 +21,7 @@ use crate::source::Source;
 pub(crate) struct Knowledge {
     pub(crate) types: Types,
     pub(crate) plans: Plans,
+    pub(crate) distance: Distance,
 }
 
 /// A statement whose parameters and columns are known before any session is at hand: its request can be encoded while
@@ -40,6 +42,8 @@ pub(crate) struct Plan {
     pub(super) alone: bool,
     /// Whether it ends a transaction.
     pub(super) ends: Ends,
+    /// How long it takes.
+    pub(crate) pace: Pace,
 }
 
 /// The name of a plan, on every session.
@@ -55,7 +59,18 @@ impl Plan {
         let columns = Arc::new(Columns::new(Vec::new()));
         let statement = Arc::new(Statement::new(params, columns, false));
         let ends = Ends::of(&sql);
-        Plan { number, name, sql, declared: None, types, statement, session: None, alone: true, ends }
+        Plan {
+            number,
+            name,
+            sql,
+            declared: None,
+            types,
+            statement,
+            session: None,
+            alone: true,
+            ends,
+            pace: Pace::default(),
+        }
     }
 
     /// The same for a session that is to tell what it makes of the types: nothing is written for them yet.
@@ -123,7 +138,7 @@ impl Knowledge {
             unnamed: capacity == 0,
             inner: Mutex::default(),
         };
-        Arc::new(Knowledge { types: Types::default(), plans })
+        Arc::new(Knowledge { types: Types::default(), plans, distance: Distance::default() })
     }
 
     /// It is not what the server says any more: nobody uses the plan from now on, and the types of the statement are looked
@@ -163,7 +178,9 @@ impl Plans {
         };
         let name = if self.unnamed { String::new() } else { name(number) };
         let plan = Plan::provisional(number, name, source.text().into(), source.types());
-        Plan { declared: source.declared().map(|declared| declared.name), ..plan }
+        let declared = source.declared();
+        let session = declared.and_then(|declared| declared.session.map(Cow::Borrowed));
+        Plan { declared: declared.map(|declared| declared.name), session, ..plan }
     }
 
     /// Remembers what the server told about a provisional plan. If another session has been faster, both are right, and
@@ -186,6 +203,7 @@ impl Plans {
             alone: session.is_some() || maypole_sql::copies(source.text()),
             session,
             ends: asked.ends,
+            pace: Pace::default(),
         });
         let mut inner = self.inner.lock();
         match source {

@@ -7,14 +7,11 @@
 //! reset is a transaction, and one that has failed refuses everything until it is ended. What begins with its end, a script
 //! with ROLLBACK or COMMIT in it, waits for the reset; see [`Link::awaits_reset`]. The session is closed in any case.
 
-use bytes::BytesMut;
-
 use super::link::{Link, State};
-use super::ticket::{Asker, Ends, Over, Ticket};
-use crate::deadline::Deadline;
+use super::plan::Plan;
+use super::ticket::{Asker, Over, Ticket};
 use crate::error::{Error, Outcome};
 use crate::protocol::decode;
-use crate::protocol::encode::{self, Encoder};
 use crate::protocol::session::{End, Exchange, PassedOver, Reply, Status};
 
 /// DISCARD ALL but for prepared statements and plans, which stay; and in a transaction, which DISCARD ALL refuses. Its
@@ -33,6 +30,8 @@ pub(super) struct Reset {
     due: bool,
     /// What has run may have changed what the texts of statements mean.
     renamed: bool,
+    /// What has run leaves something behind for certain, as far as that can be seen.
+    traces: bool,
     /// Why the last one has failed.
     error: Option<Error>,
     /// It has failed: whether that is certain to have kept what came behind from running.
@@ -45,6 +44,12 @@ impl Reset {
         // search_path, or a temporary table that hides another. `set_config` and SELECT INTO leave no trace: after these the
         // server refuses a statement whose columns have changed, and it is prepared again.
         self.renamed |= tag == b"SET\0" || tag.starts_with(b"CREATE ");
+        self.traces |= matches!(tag, b"SET\0" | b"RESET\0" | b"LISTEN\0" | b"LOAD\0" | b"DO\0" | b"CALL\0");
+    }
+
+    /// A plan is about to be used.
+    pub(super) fn note_plan(&mut self, plan: &Plan) {
+        self.traces |= plan.session.is_some();
     }
 
     /// The server has refused a part of it: the body of its ErrorResponse.
@@ -65,9 +70,9 @@ impl Reset {
     pub(super) fn lost(&self) -> Option<Error> {
         let outcome = self.failed?;
         let message = match outcome {
-            Outcome::Unknown => "the session could not be reset before it ran the statement, and was closed",
+            Outcome::Unknown => "the session could not be prepared before it ran the statement, and was closed",
             _ => {
-                "the session could not be reset before the statement, which was not run; the session was closed"
+                "the session could not be prepared before the statement, which was not run; the session was closed"
             }
         };
         Some(Error::closed(message, outcome).caused_by(self.death()?))
@@ -76,7 +81,7 @@ impl Reset {
     /// What the session dies of, if it has failed.
     pub(super) fn death(&self) -> Option<Error> {
         self.failed?;
-        let error = Error::closed("what its last borrower left behind could not be reset", Outcome::NotSent);
+        let error = Error::closed("what its last borrower left behind could not be undone", Outcome::NotSent);
         Some(match &self.error {
             Some(cause) => error.caused_by(cause.duplicate()),
             None => error,
@@ -91,9 +96,29 @@ impl Link {
     ///
     /// Settings go back to what they were when the connection was opened: a SET of `after_connect` is undone too.
     pub(crate) fn reset_later(&self) {
-        let mut state = self.state.lock();
-        let State { reset, statements, .. } = &mut *state;
-        if std::mem::take(&mut reset.ran) {
+        self.state.lock().order_reset(true);
+    }
+
+    /// What is about to be sent leaves something behind in the session.
+    pub(super) fn note_traces(&self) {
+        self.state.lock().reset.traces = true;
+    }
+
+    /// Whether the next request has a reset in front. What ends transactions must not be that request: it could go on after a
+    /// reset that has failed.
+    pub(super) fn awaits_reset(&self) -> bool {
+        let state = self.state.lock();
+        state.reset.due || state.lane.is_lane()
+    }
+}
+
+impl State {
+    /// The next request is to find nothing that a borrower has left behind. `any` if it is taken to have left something whatever
+    /// it did; else only if that was seen.
+    pub(super) fn order_reset(&mut self, any: bool) {
+        let State { reset, statements, .. } = self;
+        let (ran, traces) = (std::mem::take(&mut reset.ran), std::mem::take(&mut reset.traces));
+        if ran && any || traces {
             reset.due = true;
             // What was parsed in the state that is reset may mean something else in the one that follows.
             if std::mem::take(&mut reset.renamed) {
@@ -104,14 +129,6 @@ impl Link {
         }
     }
 
-    /// Whether the next request has a reset in front. What ends transactions must not be that request: it could go on after a
-    /// reset that has failed.
-    pub(super) fn awaits_reset(&self) -> bool {
-        self.state.lock().reset.due
-    }
-}
-
-impl State {
     /// Queues a request, behind the reset that is due.
     pub(super) fn send(
         &mut self,
@@ -123,20 +140,19 @@ impl State {
         self.session.submit(bytes, exchange, ticket)
     }
 
-    fn reset_first(&mut self, asker: &Asker) {
-        if let Asker::Nobody | Asker::Reset | Asker::Fence = asker {
-            return;
+    pub(super) fn reset_first(&mut self, asker: &Asker) {
+        match asker {
+            Asker::Nobody | Asker::Reset | Asker::Fence => return,
+            Asker::Rider(_) | Asker::Group => {}
+            Asker::Caller(_) | Asker::Errand(_) => {
+                self.reset.ran = true;
+                self.end_lane();
+            }
         }
-        self.reset.ran = true;
         // Whoever is lent a session has nothing outstanding on it. Anywhere else it would end a transaction.
         if self.reset.due && self.session.is_quiet() && self.session.status() == Status::Idle {
             self.reset.due = false;
-            let mut bytes = BytesMut::with_capacity(RESET.len() + 8);
-            // A constant text: it cannot fail.
-            let _ = Encoder::new(&mut bytes, usize::MAX).query(RESET);
-            // No cancel is aimed at it: the session would be lost for nothing.
-            let ticket = Ticket::of(Asker::Reset, Deadline::NEVER).that_ends(Ends::Commit);
-            let _ = self.session.submit(&bytes, encode::SIMPLE, ticket);
+            self.send_in_front(RESET);
         }
     }
 

@@ -1,8 +1,10 @@
-//! Who waits for which reply. Uses: coro, deadline, error, promise, protocol.
+//! Who waits for which reply. Uses: coro, deadline, error, lane, promise, protocol.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::lane::{Landing, Seat};
+use super::link::Link;
 use crate::coro::Waiter;
 use crate::deadline::Deadline;
 use crate::error::{QueryContext, Result};
@@ -66,6 +68,10 @@ pub(super) enum Asker {
     Fence,
     Caller(Promise<Result<Reply>>),
     Errand(Arc<dyn Errand>),
+    /// It is that to a member of a group.
+    Rider(Seat),
+    /// It is the end of a group.
+    Group,
 }
 
 /// A request that owns the connection it is on: when its reply is there, the connection goes back. Nobody else would
@@ -108,17 +114,19 @@ impl Ticket {
 
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence => false,
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group => false,
             Asker::Caller(promise) => promise.is_wanted(),
             Asker::Errand(errand) => errand.is_wanted(),
+            Asker::Rider(seat) => seat.rider.is_wanted(),
         }
     }
 
     pub(super) fn expire(&self) -> Option<Waiter> {
         match &self.asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence => None,
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group => None,
             Asker::Caller(promise) => promise.expire(),
             Asker::Errand(errand) => errand.expire(),
+            Asker::Rider(seat) => seat.rider.expire(),
         }
     }
 }
@@ -128,19 +136,35 @@ impl Ticket {
 pub(super) struct Over {
     woken: Vec<Waiter>,
     errands: Vec<(Arc<dyn Errand>, Result<Reply>)>,
+    riders: Vec<(Seat, Landing)>,
+    /// A group is back as a whole.
+    pub(super) landed: bool,
 }
 
 impl Over {
     pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
         match asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence => {}
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group => {}
+            Asker::Rider(seat) => {
+                let landing = match reply {
+                    Ok(reply) => Landing::of(reply),
+                    Err(error) => Landing::Lost(error),
+                };
+                self.riders.push((seat, landing));
+            }
             Asker::Caller(promise) => self.woken.extend(promise.keep(reply)),
             Asker::Errand(errand) => self.errands.push((errand, reply)),
         }
     }
 
-    /// Errands first: they make the next request ready.
-    pub(super) fn tell(&mut self) {
+    /// What came of a member of a group.
+    pub(super) fn land(&mut self, seat: Seat, landing: Landing) {
+        self.riders.push((seat, landing));
+    }
+
+    /// Errands first: they make the next request ready. `link` is what answered, `None` if nothing did.
+    pub(super) fn tell(&mut self, link: Option<&Arc<Link>>) {
+        self.riders.drain(..).for_each(|(seat, landing)| seat.rider.land(landing, link));
         self.errands.drain(..).for_each(|(errand, reply)| errand.finish(reply));
         self.woken.drain(..).for_each(|waiter| waiter.wake());
     }

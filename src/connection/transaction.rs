@@ -37,6 +37,9 @@ impl Connection {
         }
         self.refuse_while_streaming().map_err(|error| (error, 0))?;
         self.link.note_script(text);
+        if maypole_sql::nature(text).session.is_some() {
+            self.link.note_traces();
+        }
         let deadline = Deadline::after(self.timeout);
         let reply = self.ask_ending(Ends::of(text), encode::SIMPLE, deadline, |encoder| {
             encoder.query(&sent)?;

@@ -8,7 +8,7 @@
 //! The rules, held by `core/tests.rs` one by one and by `core/explore.rs` in every interleaving of a small
 //! world:
 //!
-//! * Capacity is derived: lent + idle + opening + cleaning + free = limit, in every state.
+//! * Capacity is derived: lent + lanes + idle + opening + cleaning + free = limit, in every state.
 //! * First come, first served. A connection that comes free goes to the oldest waiter in the same call, so
 //!   nobody overtakes, and one give-back wakes at most one.
 //! * A waiter that leaves is unlinked at once. What was kept for it goes to the next.
@@ -20,10 +20,11 @@
 //!
 //! Lending and giving back take constant time and, once the tables have grown, allocate nothing and read no clock.
 //!
-//! Uses: deadline, and its own parts backoff, operate, queue, slots, terms and upkeep.
+//! Uses: deadline, and its own parts backoff, lanes, operate, queue, slots, terms and upkeep.
 
 mod backoff;
 mod chain;
+mod lanes;
 mod operate;
 mod queue;
 mod slots;
@@ -41,10 +42,10 @@ use std::time::Instant;
 
 use self::backoff::Backoff;
 use self::queue::{Fate, Queue};
-pub(crate) use self::queue::{Joining, Refusal, Ticket};
+pub(crate) use self::queue::{Joining, Refusal, Riding, Ticket, Weight};
 pub(crate) use self::slots::{Borrower, ConnectionId, LeaseId};
 use self::slots::{Life, Slots, State};
-pub(crate) use self::terms::{Acquire, Cause, Claim, Counters, Effects, Ledger, Lent, Limits, Returned};
+pub(crate) use self::terms::{Acquire, Cause, Claim, Counters, Effects, Ledger, Lent, Limits, Returned, Ride};
 pub(crate) use self::upkeep::{Held, Overlong};
 use crate::deadline::Deadline;
 
@@ -103,9 +104,9 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         if self.closed {
             return Acquire::Refused(Refusal::Closed);
         }
-        // While one is idle nobody waits, unless the pool is paused, so this overtakes no one.
+        // While one is idle nobody waits, unless the pool is paused or somebody has called another, so this overtakes no one.
         if !self.paused
-            && let Some(slot) = self.slots.newest_idle()
+            && let Some(slot) = self.slots.newest_idle_like(false)
             && let Some(lent) = self.lend(slot, borrower)
         {
             return Acquire::Lent(lent);
@@ -296,6 +297,8 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
                 let replaces = self.slots.life_mut(slot).replaces.take();
                 self.keep(replaces);
                 self.discard(slot, Cause::Broken, &mut effects);
+                // It may have been called for somebody who waits.
+                self.serve_idle(&mut effects);
             }
             None => {}
         }
@@ -349,6 +352,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         let (limit, used) = (self.slots.limit(), self.slots.used());
         Ledger {
             lent: self.slots.lent(),
+            lanes: self.slots.lanes(),
             idle: self.slots.idle(),
             opening: self.slots.opening(),
             cleaning: self.slots.cleaning(),
@@ -399,7 +403,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
 
     /// Whether somebody waits who may be served.
     fn may_serve(&self) -> bool {
-        !self.paused && self.queue.len() > 0
+        !self.paused && (self.queue.leases() > 0 || self.wants_lane())
     }
 
     /// Why this connection is not to be lent again, if so.
@@ -419,15 +423,29 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         }
     }
 
-    /// A clean connection is at hand: it goes to the oldest waiter, else it is idle.
+    /// A clean connection is at hand: it goes to whoever has waited for longest, else it is idle.
     fn provide(&mut self, slot: usize, effects: &mut Effects<C, W>) {
         if let Some(cause) = self.must_leave(slot) {
             self.discard(slot, cause, effects);
-        } else if let Some(waiter) = self.queue.oldest().filter(|_| !self.paused) {
+        } else if self.paused {
+            self.slots.set(slot, State::Idle);
+        } else if self.wants_lane() && self.queue.seat_is_next() {
+            self.slots.set(slot, State::Called);
+            let connection = self.slots.handle(slot).cloned();
+            effects.call.extend(connection.map(|connection| (self.slots.id(slot), connection)));
+        } else if let Some(waiter) = self.queue.oldest_lease() {
             self.slots.set(slot, State::Handed { waiter });
+            effects.wake_others.extend(effects.wake.take());
             effects.wake = self.queue.hand(waiter, slot);
         } else {
             self.slots.set(slot, State::Idle);
+        }
+    }
+
+    /// Idle connections go to those who wait.
+    fn serve_idle(&mut self, effects: &mut Effects<C, W>) {
+        while let Some(slot) = self.slots.newest_idle().filter(|_| self.may_serve()) {
+            self.provide(slot, effects);
         }
     }
 
@@ -453,9 +471,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     fn take_back(&mut self, slot: usize, waiter: usize, cause: Cause, effects: &mut Effects<C, W>) {
         self.leave_slot(slot, cause, effects);
         self.queue.put_back(waiter);
-        if let Some(idle) = self.slots.newest_idle().filter(|_| self.may_serve()) {
-            self.provide(idle, effects);
-        }
+        self.serve_idle(effects);
         self.open_more(effects);
     }
 
@@ -474,7 +490,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     fn next_open(&mut self) -> Option<ConnectionId> {
         let opening = self.slots.opening();
         let ready = self.slots.idle() + self.slots.cleaning() + opening;
-        let wanted = self.queue.len() > opening
+        let wanted = self.queue.leases() + self.wanted_lanes() > opening
             || ready < self.limits.min_idle
             || self.slots.used() < self.warm
             || (opening == 0 && self.backoff.wants_probe());

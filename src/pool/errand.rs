@@ -61,6 +61,8 @@ pub(super) struct Errand {
     given: OnceLock<(LeaseId, Arc<Link>, Mark)>,
     /// What the session knew of the plan when the request was sent.
     known: OnceLock<Known>,
+    /// When it was sent, if it is a select that might share a connection if it took less.
+    sent: Option<OnceLock<Instant>>,
 }
 
 impl Inner {
@@ -73,28 +75,12 @@ impl Inner {
         query_limit: Option<Duration>,
         fit: Fit<'_>,
     ) -> Result<Option<Answer>> {
-        if fit(&plan.statement).is_err() {
-            // Unless the schema has changed since it was asked for.
-            this.knowledge.retire(request.source, &plan, &plan.statement);
-            return Ok(None);
-        }
-        if plan.statement.has_text {
-            // Whether that is so on a session is found out before it is run there.
-            return Ok(None);
-        }
-        let mut bytes = BytesMut::with_capacity(USUAL);
-        let mut encoder = Encoder::new(&mut bytes, this.config.get_max_message_size());
-        let Statement { params, columns, .. } = &*plan.statement;
-        if let Err(error) = encoder.bind("", &plan.name, params, request.values(), columns) {
-            if !plan.takes_types_of_a_schema() {
-                return Err(error);
-            }
-            this.knowledge.retire(request.source, &plan, &plan.statement);
-            return Ok(None);
-        }
-        encoder.execute("", 0)?;
-        encoder.sync();
-        drop(encoder);
+        let encoded = this.encode(&plan, request, USUAL, fit, |encoder| {
+            encoder.execute("", 0)?;
+            encoder.sync();
+            Ok(())
+        });
+        let Some(bytes) = encoded? else { return Ok(None) };
         let (promise, claim) = promise();
         let errand = Arc::new(Errand {
             inner: this.clone(),
@@ -107,6 +93,7 @@ impl Inner {
             waits: OnceLock::new(),
             given: OnceLock::new(),
             known: OnceLock::new(),
+            sent: (request.may_ride() && this.has_lanes()).then(OnceLock::new),
         });
         let guard = GiveUp(&errand);
         errand.set_out()?;
@@ -152,6 +139,39 @@ impl Inner {
             fit(&statement).map_err(|error| error.with_outcome(error::Outcome::Done))?;
         }
         Ok(Some(Answer::new(link, statement, reply.bytes)))
+    }
+
+    /// Writes the request before a connection is there. `Ok(None)` if the plan does not fit any more.
+    pub(super) fn encode(
+        &self,
+        plan: &Plan,
+        request: Request<'_>,
+        room: usize,
+        fit: Fit<'_>,
+        then: impl FnOnce(&mut Encoder<'_>) -> Result<()>,
+    ) -> Result<Option<BytesMut>> {
+        if fit(&plan.statement).is_err() {
+            // Unless the schema has changed since it was asked for.
+            self.knowledge.retire(request.source, plan, &plan.statement);
+            return Ok(None);
+        }
+        if plan.statement.has_text {
+            // Whether that is so on a session is found out before it is run there.
+            return Ok(None);
+        }
+        let mut bytes = BytesMut::with_capacity(room);
+        let mut encoder = Encoder::new(&mut bytes, self.config.get_max_message_size());
+        let Statement { params, columns, .. } = &*plan.statement;
+        if let Err(error) = encoder.bind("", &plan.name, params, request.values(), columns) {
+            if !plan.takes_types_of_a_schema() {
+                return Err(error);
+            }
+            self.knowledge.retire(request.source, plan, &plan.statement);
+            return Ok(None);
+        }
+        then(&mut encoder)?;
+        drop(encoder);
+        Ok(Some(bytes))
     }
 
     /// Something is kept for this errand in the queue, or it is refused.
@@ -219,7 +239,11 @@ impl Errand {
             return;
         }
         self.inner.prepare_to_lend(link);
-        let deadline = Deadline::after(self.query_limit);
+        let now = Instant::now();
+        if let Some(sent) = &self.sent {
+            let _ = sent.set(now);
+        }
+        let deadline = Deadline::counted(self.query_limit, now);
         let sending = |known| drop(self.known.set(known));
         match link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
             // Given up meanwhile: the keeper may have looked before it was sent.
@@ -276,6 +300,12 @@ impl connection::Errand for Errand {
 
     fn finish(self: Arc<Self>, reply: Result<Reply>) {
         let Some((_, link, _)) = self.given.get() else { return };
+        if let Some(sent) = self.sent.as_ref().and_then(OnceLock::get)
+            && let Ok(reply) = &reply
+        {
+            self.plan.pace.took(self.inner.knowledge.distance.beyond(sent.elapsed()));
+            self.plan.pace.answered(reply.bytes.len());
+        }
         let answered = reply.map(|reply| {
             let described = self.described(link, &reply);
             Answered { link: link.clone(), reply, described }

@@ -8,8 +8,8 @@ use super::stats::Stats;
 
 /// Written by whoever holds the pool's lock, so there is one writer at a time and every value is one that was.
 ///
-/// The places of the connections are one word, because they belong together: 16 bits for each, which is why a pool has at
-/// most 65,535.
+/// The places of the connections are one word, because they belong together: 12 bits for each, which is why a pool has at
+/// most 4,095.
 pub(super) struct Gauges {
     places: AtomicU64,
     limit: AtomicUsize,
@@ -24,6 +24,11 @@ pub(super) struct Gauges {
     closed: [AtomicU64; Cause::ALL.len()],
     leaks: AtomicU64,
     most: AtomicUsize,
+    groups: AtomicU64,
+    selects: AtomicU64,
+    again: AtomicU64,
+    /// Selects that were run alone after all. Written by whoever did.
+    alone: AtomicU64,
     start: Instant,
 }
 
@@ -43,6 +48,10 @@ impl Gauges {
             closed: Default::default(),
             leaks: zero(),
             most: AtomicUsize::new(0),
+            groups: zero(),
+            selects: zero(),
+            again: zero(),
+            alone: zero(),
             start: Instant::now(),
         }
     }
@@ -52,6 +61,22 @@ impl Gauges {
     pub(super) fn moved<C: Clone, W, F: Clone>(&self, core: &Core<C, W, F>) {
         self.places.store(pack(&core.ledger()), Ordering::Relaxed);
         self.lends.store(core.counters().lends, Ordering::Relaxed);
+    }
+
+    /// A select is run on a connection of its own after all.
+    #[cold]
+    pub(super) fn ran_alone(&self) {
+        self.alone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A group has boarded.
+    #[inline]
+    pub(super) fn boarded<C: Clone, W, F: Clone>(&self, core: &Core<C, W, F>) {
+        let (ledger, counters) = (core.ledger(), core.counters());
+        self.places.store(pack(&ledger), Ordering::Relaxed);
+        self.waiting.store(ledger.waiting, Ordering::Relaxed);
+        self.groups.store(counters.groups, Ordering::Relaxed);
+        self.selects.store(counters.selects, Ordering::Relaxed);
     }
 
     /// Anything may have happened.
@@ -64,8 +89,20 @@ impl Gauges {
         let oldest =
             core.oldest_joined().map_or(0, |joined| u64::try_from(since(joined)).unwrap_or(u64::MAX).max(1));
         self.oldest.store(oldest, Ordering::Relaxed);
-        let Counters { lends, waits, timeouts, opened, failed, closed, leaks, most, cut: _ } =
-            *core.counters();
+        let Counters {
+            lends,
+            waits,
+            timeouts,
+            opened,
+            failed,
+            closed,
+            leaks,
+            most,
+            groups,
+            selects,
+            again,
+            cut: _,
+        } = *core.counters();
         self.lends.store(lends, Ordering::Relaxed);
         self.waits.store(waits, Ordering::Relaxed);
         self.timeouts.store(timeouts, Ordering::Relaxed);
@@ -76,18 +113,22 @@ impl Gauges {
         }
         self.leaks.store(leaks, Ordering::Relaxed);
         self.most.store(most, Ordering::Relaxed);
+        self.groups.store(groups, Ordering::Relaxed);
+        self.selects.store(selects, Ordering::Relaxed);
+        self.again.store(again, Ordering::Relaxed);
     }
 
     pub(super) fn read(&self) -> Stats {
         let read = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
-        let [lent, idle, opening, cleaning] = unpack(read(&self.places));
+        let [lent, lanes, idle, opening, cleaning] = unpack(read(&self.places));
         let limit = self.limit.load(Ordering::Relaxed);
         let ledger = Ledger {
             lent,
+            lanes,
             idle,
             opening,
             cleaning,
-            free: limit.saturating_sub(lent + idle + opening + cleaning),
+            free: limit.saturating_sub(lent + lanes + idle + opening + cleaning),
             limit,
             waiting: self.waiting.load(Ordering::Relaxed),
         };
@@ -101,6 +142,9 @@ impl Gauges {
             leaks: read(&self.leaks),
             cut: 0,
             most: self.most.load(Ordering::Relaxed),
+            groups: read(&self.groups),
+            selects: read(&self.selects),
+            again: read(&self.again),
         };
         let oldest = match read(&self.oldest) {
             0 => None,
@@ -109,17 +153,17 @@ impl Gauges {
                 Some(std::time::Duration::from_nanos(now.saturating_sub(joined)))
             }
         };
-        Stats::new(&ledger, &counters, oldest)
+        Stats::new(&ledger, &counters, oldest, read(&self.alone))
     }
 }
 
 fn pack(ledger: &Ledger) -> u64 {
-    let Ledger { lent, idle, opening, cleaning, .. } = *ledger;
-    [lent, idle, opening, cleaning].into_iter().fold(0, |word, count| word << 16 | count as u64)
+    let Ledger { lent, lanes, idle, opening, cleaning, .. } = *ledger;
+    [lent, lanes, idle, opening, cleaning].into_iter().fold(0, |word, count| word << 12 | count as u64)
 }
 
-fn unpack(word: u64) -> [usize; 4] {
-    [48, 32, 16, 0].map(|shift| usize::from((word >> shift & 0xffff) as u16))
+fn unpack(word: u64) -> [usize; 5] {
+    [48, 36, 24, 12, 0].map(|shift| usize::from((word >> shift & 0xfff) as u16))
 }
 
 #[cfg(test)]
@@ -127,8 +171,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_places_fit_one_word() {
-        let ledger = Ledger { lent: 65_535, idle: 1, opening: 0, cleaning: 300, ..Ledger::default() };
-        assert_eq!(unpack(pack(&ledger)), [65_535, 1, 0, 300]);
+    fn five_places_fit_one_word() {
+        let ledger = Ledger { lent: 4_095, lanes: 7, idle: 1, opening: 0, cleaning: 300, ..Ledger::default() };
+        assert_eq!(unpack(pack(&ledger)), [4_095, 7, 1, 0, 300]);
     }
 }

@@ -1,5 +1,5 @@
 //! What the handles of a pool share: the core in its lock, and what carries out its decisions.
-//! Uses: config, connection, core, coro, deadline, errand, error, gauges, journal, keeper, metrics, opener, options.
+//! Uses: config, connection, core, coro, deadline, errand, error, gauges, journal, keeper, metrics, opener, options, rider.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::core::{Cause, ConnectionId, Core, Effects, Overlong};
+use super::core::{Cause, ConnectionId, Core, Effects, Limits, Overlong};
 use super::errand::Errand;
 use super::gauges::Gauges;
 use super::journal;
 use super::metrics::Meter;
 use super::opener::Opens;
 use super::options::Options;
+use super::rider::Rider;
 use crate::config::Config;
 use crate::connection::{Knowledge, Link};
 use crate::coro::Waiter;
@@ -42,6 +43,8 @@ pub(super) struct Inner {
     pub(super) watched: AtomicBool,
     /// Whether callers are told of a failure at once, as far as the log knows.
     pub(super) breaker_logged: AtomicBool,
+    /// Whether declared selects may share connections.
+    pub(super) lanes: AtomicBool,
     /// Kept as long as the pool lives: the embedded server.
     keep: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -55,6 +58,8 @@ pub(super) enum Waking {
     Caller(Waiter),
     /// A request: whoever wakes it sends it.
     Errand(Arc<Errand>),
+    /// One that wants a seat in a group: a driver takes it along.
+    Rider(Arc<Rider>),
 }
 
 impl Waking {
@@ -66,6 +71,7 @@ impl Waking {
         match self {
             Waking::Caller(waiter) => waiter.wake(),
             Waking::Errand(errand) => Inner::dispatch(errand),
+            Waking::Rider(rider) => Inner::dispatch_rider(rider),
         }
     }
 }
@@ -81,9 +87,11 @@ impl Inner {
     ) -> Arc<Inner> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = options.name.clone().unwrap_or_else(|| config.get_dbname().to_owned());
+        let limits = Limits::from(&options);
+        let lanes = limits.lanes > 0 && config.get_statement_cache_capacity() > 0;
         let inner = Arc::new(Inner {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            core: Mutex::new(Core::new((&options).into())),
+            core: Mutex::new(Core::new(limits)),
             gauges: Gauges::new(),
             meter: Meter::new(&name),
             name,
@@ -96,6 +104,7 @@ impl Inner {
             wishes: Mutex::default(),
             watched: AtomicBool::new(false),
             breaker_logged: AtomicBool::new(false),
+            lanes: AtomicBool::new(lanes),
             keep,
         });
         inner.gauges.publish(&*inner.core.lock());
@@ -122,17 +131,25 @@ impl Inner {
     /// that have left its table among those that have not said goodbye.
     pub(super) fn told(&self, core: &PoolCore, effects: &PoolEffects) {
         self.gauges.publish(core);
-        if !effects.close.is_empty() || !effects.revoke.is_empty() {
+        if !effects.close.is_empty() || !effects.revoke.is_empty() || !effects.cut.is_empty() {
             let closed = effects.close.iter().map(|(pooled, _)| pooled.id);
             let revoked = effects.revoke.iter().map(|overlong| overlong.connection.id);
-            self.leaving.lock().extend(closed.chain(revoked));
+            let cut = effects.cut.iter().map(|pooled| pooled.id);
+            self.leaving.lock().extend(closed.chain(revoked).chain(cut));
         }
     }
 
     /// Carries out what the core decided. No lock is held; nothing here waits.
     pub(super) fn carry_out(this: &Arc<Inner>, effects: PoolEffects) {
-        let Effects { wake, wake_others, open, clean: _, check, close, leaks, revoke } = effects;
+        let Effects { wake, wake_others, call, open, clean: _, check, close, cut, leaks, revoke } = effects;
         wake.iter().chain(&wake_others).for_each(Waking::wake);
+        call.iter().for_each(|(_, pooled)| pooled.link.call());
+        for pooled in cut {
+            let why = "the pool was closed";
+            pooled.link.kill(Error::closed(why, Outcome::Unknown));
+            this.has_left(pooled.id);
+            journal::closed(&this.name, pooled.link.entered.process, Cause::Closed);
+        }
         if !open.is_empty() {
             this.opens.lock().wanted.extend(open);
             keeper::nudge(Deadline::after(std::time::Duration::ZERO));

@@ -1,4 +1,4 @@
-//! The pool: who may use which connection now. Uses: builder, config, connection, core, deadline, error, errand, gauges, inner, journal, lease, lost, metrics, opener, operate, options, stats, waiting.
+//! The pool: who may use which connection now. Uses: builder, config, connection, core, deadline, error, errand, gauges, inner, journal, lease, lost, metrics, opener, operate, options, rider, stats, waiting.
 
 mod builder;
 pub(crate) mod core;
@@ -13,6 +13,7 @@ mod metrics;
 mod opener;
 mod operate;
 mod options;
+mod rider;
 mod stats;
 mod waiting;
 
@@ -102,8 +103,18 @@ impl Pool {
         limit: Option<Duration>,
         fit: Fit<'_>,
     ) -> Result<Answer> {
-        if let Some(plan) = self.admit(request)? {
-            if let Some(answer) = Inner::run(&self.0, plan, request, limit, fit)? {
+        let mut plan = self.admit(request)?;
+        let rides = request.may_ride() && self.0.has_lanes();
+        if rides && plan.is_none() {
+            plan = Some(self.learn(request, limit)?);
+        }
+        if let Some(plan) = plan {
+            let answer = if rides && !plan.pace.is_exclusive() {
+                Inner::ride(&self.0, plan, request, limit, fit)?
+            } else {
+                Inner::run(&self.0, plan, request, limit, fit)?
+            };
+            if let Some(answer) = answer {
                 return Ok(answer);
             }
             request.wary = true;
@@ -113,6 +124,22 @@ impl Pool {
             // A query of its own has no place: nobody holds the lease in a program's hands.
             let lease = Inner::acquire(&self.0, self.0.options.acquire_timeout, None)?;
             match lease.run(request, Deadline::after(limit), fit) {
+                Err(error) if once_more && error.is_unsent() => once_more = false,
+                result => return result.map_err(|error| error.limited_to(limit)),
+            }
+        }
+    }
+
+    /// Asks the server about a select, which is not executed: the session that executes it is to be one that may not write.
+    fn learn(&self, request: Request<'_>, limit: Option<Duration>) -> Result<Arc<Plan>> {
+        let mut once_more = true;
+        loop {
+            let lease = Inner::acquire(&self.0, self.0.options.acquire_timeout, None)?;
+            // Others may have asked meanwhile.
+            if let Some(plan) = self.0.knowledge.plans.get(request.source) {
+                return Ok(plan);
+            }
+            match lease.learn(request.source, Deadline::after(limit)) {
                 Err(error) if once_more && error.is_unsent() => once_more = false,
                 result => return result.map_err(|error| error.limited_to(limit)),
             }

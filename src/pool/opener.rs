@@ -104,6 +104,7 @@ impl Inner {
         link.observe(Box::new(move |news| {
             let Some(this) = weak.upgrade() else { return };
             match news {
+                News::Ready(link) => Inner::board(&this, id, link),
                 // The others need not be found out one by one.
                 News::Demoted => {
                     Inner::renew(&this, "a server takes no writes any more", |core| core.distrust(id))

@@ -75,8 +75,8 @@ impl Options {
 pub(super) fn check_limit(limit: usize) -> Result<()> {
     match limit {
         0 => Err(Error::config("limit: a pool needs at least 1 connection")),
-        1..=65_535 => Ok(()),
-        _ => Err(Error::config("limit: a pool has at most 65,535 connections")),
+        1..=4_095 => Ok(()),
+        _ => Err(Error::config("limit: a pool has at most 4,095 connections")),
     }
 }
 
@@ -89,6 +89,8 @@ impl From<&Options> for Limits {
             connections: options.limit,
             opening: options.max_connecting,
             waiting: options.max_waiting,
+            lanes: options.limit,
+            group: 64,
             min_idle: options.min_idle,
             lifetime: options.max_lifetime.map(|lifetime| lifetime.min(LONGEST)),
             idle: options.idle_timeout,

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::core::{Cause, Counters, Ledger};
 
-/// Where the connections of a pool are, and what it has done. The first five add up to `limit`, except that after the limit was
+/// Where the connections of a pool are, and what it has done. The first six add up to `limit`, except that after the limit was
 /// lowered more may be in use until they come back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// With a borrower, or kept for one that has been woken.
     pub lent: usize,
+    /// With a group of selects that share it, or about to take one.
+    pub lanes: usize,
     /// Clean and ready.
     pub idle: usize,
     /// Being opened.
@@ -43,6 +45,14 @@ pub struct Stats {
     pub leaks: u64,
     /// Most connections open at the same time.
     pub most: usize,
+    /// Groups of selects sent since the start: one round trip for each.
+    pub groups: u64,
+    /// Selects that travelled in them.
+    pub selects: u64,
+    /// Those of them that were sent once more, because one before them failed or their connection was lost.
+    pub sent_again: u64,
+    /// Those of them that were run again on a connection of their own.
+    pub run_alone: u64,
 }
 
 /// Connections that were closed, by cause.
@@ -68,10 +78,16 @@ pub struct Closes {
 }
 
 impl Stats {
-    pub(super) fn new(ledger: &Ledger, counters: &Counters, oldest_wait: Option<Duration>) -> Stats {
+    pub(super) fn new(
+        ledger: &Ledger,
+        counters: &Counters,
+        oldest_wait: Option<Duration>,
+        run_alone: u64,
+    ) -> Stats {
         let closed = |cause: Cause| counters.closed[cause as usize];
         Stats {
             lent: ledger.lent,
+            lanes: ledger.lanes,
             idle: ledger.idle,
             opening: ledger.opening,
             cleaning: ledger.cleaning,
@@ -97,6 +113,10 @@ impl Stats {
             },
             leaks: counters.leaks,
             most: counters.most,
+            groups: counters.groups,
+            selects: counters.selects,
+            sent_again: counters.again,
+            run_alone,
         }
     }
 }

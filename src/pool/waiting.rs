@@ -92,9 +92,15 @@ impl Inner {
     /// A connection is about to be used by somebody else than before.
     #[inline]
     pub(super) fn prepare_to_lend(&self, link: &Link) {
-        if self.options.session_reset == SessionReset::Lazy {
+        if self.resets() {
             link.reset_later();
         }
+    }
+
+    /// Whether sessions are reset behind the backs of their borrowers.
+    #[inline]
+    pub(super) fn resets(&self) -> bool {
+        self.options.session_reset == SessionReset::Lazy
     }
 
     /// The error for a caller that gets no connection.

@@ -19,7 +19,12 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
                     self.leave_slot(slot, Cause::Cleared, &mut effects);
                     self.queue.put_back(waiter);
                 }
-                State::Free | State::Opening | State::Lent | State::Cleaning => {}
+                State::Free
+                | State::Opening
+                | State::Lent
+                | State::Called
+                | State::Lane
+                | State::Cleaning => {}
             }
         }
         self.open_more(&mut effects);
@@ -35,10 +40,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     pub(crate) fn resume(&mut self) -> Effects<C, W> {
         let mut effects = Effects::none();
         self.paused = false;
-        while let Some(slot) = self.slots.newest_idle().filter(|_| self.may_serve()) {
-            self.provide(slot, &mut effects);
-            effects.wake_others.extend(effects.wake.take());
-        }
+        self.serve_idle(&mut effects);
         self.open_more(&mut effects);
         effects
     }
@@ -79,7 +81,12 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
                     self.queue.refuse(waiter, Refusal::Closed);
                     self.leave_slot(slot, Cause::Closed, &mut effects);
                 }
-                State::Free | State::Opening | State::Lent | State::Cleaning => {}
+                State::Free
+                | State::Opening
+                | State::Lent
+                | State::Called
+                | State::Lane
+                | State::Cleaning => {}
             }
         }
         effects
@@ -94,6 +101,11 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         for slot in self.slots.positions() {
             match self.slots.state(slot) {
                 State::Lent => self.revoke(slot, Cause::Closed, now, &mut effects),
+                State::Called | State::Lane => {
+                    self.counters.cut += 1;
+                    self.counters.closed[Cause::Closed as usize] += 1;
+                    effects.cut.extend(self.slots.vacate(slot));
+                }
                 State::Opening | State::Cleaning => self.leave_slot(slot, Cause::Closed, &mut effects),
                 State::Free | State::Idle | State::Handed { .. } | State::Checking => {}
             }

@@ -16,6 +16,10 @@ pub(crate) struct Limits {
     /// Callers in the queue when another comes. One whose connection broke before it came for it stands in
     /// the queue again in any case.
     pub(crate) waiting: usize,
+    /// Connections that may carry groups of selects at the same time.
+    pub(crate) lanes: usize,
+    /// Selects in a group; at least one.
+    pub(crate) group: usize,
     /// Idle connections that are kept.
     pub(crate) min_idle: usize,
     /// After which a connection is replaced.
@@ -85,13 +89,21 @@ pub(crate) struct Counters {
     pub(crate) leaks: u64,
     /// Most connections open at the same time.
     pub(crate) most: usize,
+    /// Groups sent.
+    pub(crate) groups: u64,
+    /// Selects in them.
+    pub(crate) selects: u64,
+    /// Selects that went back into the queue.
+    pub(crate) again: u64,
 }
 
-/// Where the connections are. The first five add up to `limit`; while a lowered limit is not reached yet, they are more.
+/// Where the connections are. The first six add up to `limit`; while a lowered limit is not reached yet, they are more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ledger {
     /// With a borrower, or kept for a waiter that has been woken.
     pub(crate) lent: usize,
+    /// With a group of selects, or about to take one.
+    pub(crate) lanes: usize,
     /// Clean and ready.
     pub(crate) idle: usize,
     /// Being opened.
@@ -126,6 +138,15 @@ pub(crate) enum Acquire<C, F> {
     Refused(Refusal<F>),
 }
 
+/// The answer to [`Core::ride`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ride<C, F> {
+    /// It waits for a seat. `call` is as in [`Effects`], `open` too.
+    Queued { ticket: Ticket, call: Option<(ConnectionId, C)>, open: Option<ConnectionId> },
+    /// Not now.
+    Refused(Refusal<F>),
+}
+
 /// The answer to [`Core::claim`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Claim<C, F> {
@@ -156,6 +177,10 @@ pub(crate) struct Effects<C, W> {
     pub(crate) wake: Option<W>,
     /// More waiters whose fate is decided.
     pub(crate) wake_others: Vec<W>,
+    /// Connections whose drivers are to come for a group: each calls [`Core::board`].
+    pub(crate) call: Vec<(ConnectionId, C)>,
+    /// Lanes that have left the pool with their group still out: to be cut off.
+    pub(crate) cut: Vec<C>,
     /// Connections to open; each is answered by [`Core::opened`] or [`Core::open_failed`].
     pub(crate) open: Vec<ConnectionId>,
     /// The lease whose connection has to be cleaned, answered by [`Core::cleaned`].
@@ -176,6 +201,8 @@ impl<C, W> Effects<C, W> {
         Effects {
             wake: None,
             wake_others: Vec::new(),
+            call: Vec::new(),
+            cut: Vec::new(),
             open: Vec::new(),
             clean: None,
             check: Vec::new(),

@@ -1,0 +1,386 @@
+//! A session as a lane: selects of many coroutines in one group, with one Sync.
+//! Uses: coro, deadline, error, introduce, keeper, link, news, pace, plan, protocol, reset, statement, ticket.
+//!
+//! Strangers share a transaction here for as long as their group takes, so the session is told what it may do before the
+//! first group, and told otherwise before the next lease uses it. Both travel in front of the request, as a reset does, and
+//! like it they are transactions: what comes behind one that has failed does not run.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+
+use super::link::{Fitness, Link, State};
+use super::news::News;
+use super::pace::Distance;
+use super::plan::Plan;
+use super::statement::Statements;
+use super::ticket::{Asker, Ends, Over, Ticket};
+use super::{Introduced, introduce};
+use crate::coro::Waiter;
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome};
+use crate::keeper;
+use crate::protocol::decode::{self, Messages};
+use crate::protocol::encode::{self, Encoder};
+use crate::protocol::session::{End, Exchange, Reply, Status, Step};
+
+/// A select that travels in a group.
+pub(crate) trait Rider: Send + Sync {
+    fn plan(&self) -> &Arc<Plan>;
+    /// Bind and Execute.
+    fn request(&self) -> &[u8];
+    /// How long its reply may take.
+    fn limit(&self) -> Option<Duration>;
+    /// Whether its caller still waits.
+    fn is_wanted(&self) -> bool;
+    /// Its deadline has passed: whom to wake.
+    fn expire(&self) -> Option<Waiter>;
+    /// It is over. `link` is the session that has answered. Called without locks; must not wait.
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>);
+}
+
+/// What came of a member of a group.
+pub(crate) enum Landing {
+    Reply(Reply),
+    /// One before it has failed, and the server passed it over: it was not executed.
+    PassedOver,
+    /// The session makes something else of its statement than others.
+    Misfit,
+    /// The session has ended; the outcome tells whether it may have been executed.
+    Lost(Error),
+}
+
+impl Landing {
+    pub(super) fn of(reply: Reply) -> Landing {
+        match reply.end {
+            End::Skipped => Landing::PassedOver,
+            End::Failed => match farewell(&reply) {
+                Some(error) => Landing::Lost(error),
+                None => Landing::Reply(reply),
+            },
+            End::Complete | End::Copy => Landing::Reply(reply),
+        }
+    }
+}
+
+/// Why the server ended the session, if that is what the reply says.
+fn farewell(reply: &Reply) -> Option<Error> {
+    let mut errors = Messages::new(&reply.bytes).filter(|(tag, _)| *tag == b'E');
+    let (_, body) = errors.find(|(_, body)| decode::is_fatal(&reply.bytes[body.clone()]))?;
+    let error = Error::closed("the server ended the session", Outcome::Unknown);
+    Some(error.caused_by(Error::database(decode::error_fields(&reply.bytes[body]))))
+}
+
+/// A member of a group that is out.
+pub(super) struct Seat {
+    pub(super) rider: Arc<dyn Rider>,
+    knows: Knows,
+}
+
+/// What the session knew of a member's statement when it was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Knows {
+    Already,
+    /// This member introduces it.
+    Introduced,
+    /// One before it in the same group did.
+    Trusts,
+}
+
+impl Seat {
+    /// What came of it, now that its reply is there.
+    pub(super) fn landing(&self, reply: Reply, statements: &mut Statements) -> Landing {
+        let plan = self.rider.plan();
+        match self.knows {
+            _ if reply.end == End::Skipped => Landing::PassedOver,
+            Knows::Already => Landing::of(reply),
+            Knows::Introduced => match introduce::told(plan, &reply) {
+                Introduced::AsPlanned => {
+                    statements.meet(plan.number, None);
+                    Landing::of(reply)
+                }
+                Introduced::Refused => Landing::of(reply),
+                Introduced::Otherwise => Landing::Misfit,
+            },
+            Knows::Trusts if matches!(statements.met(plan.number), Some(None)) => Landing::of(reply),
+            Knows::Trusts => Landing::Misfit,
+        }
+    }
+}
+
+/// What a session is as a lane.
+#[derive(Default)]
+pub(super) struct Lane {
+    /// It is one, once all that was sent has been done.
+    is: bool,
+    /// What is sent in front of a group or a lease is under way.
+    preparing: bool,
+    flight: Option<Flight>,
+    contradiction: Option<&'static str>,
+}
+
+/// A group that is out.
+struct Flight {
+    departed: Instant,
+    /// What its members were expected to take together, in microseconds.
+    expected: u32,
+    plans: SmallVec<[Arc<Plan>; 2]>,
+    complete: bool,
+}
+
+/// More different statements than this of one group learn nothing from it.
+const LEARNERS: usize = 8;
+
+/// No select is to hold up others for longer. It is run again on a connection of its own.
+///
+/// A select that waits for a lock gives up soon: it is somebody else's transaction that holds the lock, and the others in the
+/// group may hold what that one waits for, so that all would wait for the server to find the deadlock (after 1 s by default).
+///
+/// What a lease has set is kept in settings of the session's own, because no answer is waited for. The access mode is set with SET,
+/// whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
+const BEGIN_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT pg_catalog.set_config('maypole.read_only', pg_catalog.current_setting('default_transaction_read_only'), false), \
+    pg_catalog.set_config('maypole.isolation', pg_catalog.current_setting('default_transaction_isolation'), false), \
+    pg_catalog.set_config('maypole.statement_timeout', pg_catalog.current_setting('statement_timeout'), false), \
+    pg_catalog.set_config('maypole.lock_timeout', pg_catalog.current_setting('lock_timeout'), false); \
+    SET default_transaction_read_only = on; SET default_transaction_isolation = 'read committed'; \
+    SELECT pg_catalog.set_config('statement_timeout', CASE WHEN pg_catalog.current_setting('statement_timeout')::pg_catalog.interval \
+    BETWEEN '1 ms' AND '1 s' THEN pg_catalog.current_setting('statement_timeout') ELSE '1s' END, false), \
+    pg_catalog.set_config('lock_timeout', CASE WHEN pg_catalog.current_setting('lock_timeout')::pg_catalog.interval \
+    BETWEEN '1 ms' AND '20 ms' THEN pg_catalog.current_setting('lock_timeout') ELSE '20ms' END, false); COMMIT";
+
+/// The session is what it was before.
+const END_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT pg_catalog.set_config('default_transaction_read_only', pg_catalog.current_setting('maypole.read_only'), false), \
+    pg_catalog.set_config('default_transaction_isolation', pg_catalog.current_setting('maypole.isolation'), false), \
+    pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('maypole.statement_timeout'), false), \
+    pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('maypole.lock_timeout'), false); COMMIT";
+
+impl Lane {
+    pub(super) fn is_lane(&self) -> bool {
+        self.is
+    }
+
+    /// What was sent in front has been done.
+    pub(super) fn prepared(&mut self, distance: &Distance) {
+        self.preparing = false;
+        if let Some(flight) = self.flight.as_ref().filter(|_| self.is) {
+            // It goes in one packet with the group, and is answered by itself.
+            distance.measured(flight.departed.elapsed());
+        }
+    }
+
+    /// A setting has changed. A select that changes one disarms the session.
+    pub(super) fn parameter(&mut self, name: &str, value: &str) {
+        let harmless = match name {
+            "in_hot_standby" => true,
+            "default_transaction_read_only" => value == "on",
+            _ => self.preparing,
+        };
+        if self.is && !harmless {
+            self.contradiction = Some("a select that shares its session with others has changed a setting of it");
+        }
+    }
+
+    /// The group is back.
+    pub(super) fn landed(&mut self, reply: &Reply) {
+        if reply.status != Status::Idle {
+            self.contradiction = Some("a select that shares its session with others has left it in a transaction");
+        }
+        if let Some(flight) = &mut self.flight {
+            flight.complete = reply.end == End::Complete;
+        }
+    }
+
+    /// Why the session is not to be used any more, if so.
+    pub(super) fn contradiction(&self) -> Option<Error> {
+        self.contradiction.map(|why| Error::closed(why, Outcome::NotSent))
+    }
+
+    /// What the last group has taught.
+    fn learn(&mut self, now: Instant, distance: &Distance) {
+        let Some(Flight { departed, expected, plans, complete: true }) = self.flight.take() else { return };
+        let took = distance.beyond(now - departed);
+        let share = took.as_secs_f64() / f64::from(expected.max(1));
+        for plan in plans {
+            let expected = plan.pace.micros();
+            plan.pace.took(Duration::from_secs_f64(share * f64::from(expected.max(1))));
+        }
+    }
+}
+
+impl Link {
+    /// Has the driver tell that it is [ready](News::Ready) for a group. Does not wait.
+    pub(crate) fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// For the driver: it has come for a group, or its last group is back.
+    pub(super) fn board(self: &Arc<Self>) {
+        if let Some(observer) = self.observer.get() {
+            observer(News::Ready(self));
+        }
+    }
+
+    /// Whether the server tells what a lane relies on: PostgreSQL 14 or later, and no pooler that hides it.
+    pub(crate) fn can_be_lane(&self) -> bool {
+        self.entered.default_transaction_read_only.is_some()
+    }
+
+    /// Learns from the group that is back. Then the next may be sent.
+    pub(crate) fn learn(&self, now: Instant) {
+        self.state.lock().lane.learn(now, &self.knowledge.distance);
+    }
+
+    /// For the driver: queues a group, which it sends at once. `lazy` if leases are reset behind their backs.
+    pub(crate) fn depart<R: Rider + 'static>(&self, riders: Vec<Arc<R>>, lazy: bool, now: Instant) {
+        let mut over = Over::default();
+        let mut deadline = Deadline::NEVER;
+        let covered = {
+            let mut state = self.state.lock();
+            if let Some(why) = self.unfit(&state) {
+                let lost = |rider: Arc<R>| over.land(Seat { rider, knows: Knows::Already }, why());
+                riders.into_iter().for_each(lost);
+            } else {
+                let mut group = Group { flight: Flight::new(now), introduced: SmallVec::new() };
+                state.become_lane(lazy);
+                for rider in riders {
+                    let limit = Deadline::counted(rider.limit(), now);
+                    deadline = deadline.min(limit);
+                    group.seat(&mut state, rider, limit, self.limit(), &mut over);
+                }
+                let ticket = Ticket::of(Asker::Group, Deadline::NEVER).that_ends(Ends::Commit);
+                let _ = state.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
+                state.lane.flight = Some(group.flight);
+            }
+            keeper::covers(deadline)
+        };
+        if !covered {
+            keeper::nudge(deadline);
+        }
+        over.tell(None);
+    }
+
+    /// What becomes of those who wanted to be sent here, if nobody can be.
+    fn unfit(&self, state: &State) -> Option<impl Fn() -> Landing + use<>> {
+        let dead = state.dead.as_ref().map(Error::duplicate);
+        let capable = self.can_be_lane();
+        if capable && state.fitness() == Fitness::Clean {
+            return None;
+        }
+        Some(move || match &dead {
+            _ if !capable => Landing::Misfit,
+            Some(error) => {
+                let cause = error.duplicate();
+                Landing::Lost(Error::closed("the connection is closed", Outcome::NotSent).caused_by(cause))
+            }
+            None => Landing::Lost(Error::closed("the connection is ending", Outcome::NotSent)),
+        })
+    }
+}
+
+/// A group that is being written.
+struct Group {
+    flight: Flight,
+    /// The numbers of the plans that it introduces.
+    introduced: SmallVec<[usize; 4]>,
+}
+
+impl Flight {
+    fn new(now: Instant) -> Flight {
+        Flight { departed: now, expected: 0, plans: SmallVec::new(), complete: false }
+    }
+}
+
+impl Group {
+    fn seat<R: Rider + 'static>(
+        &mut self,
+        state: &mut State,
+        rider: Arc<R>,
+        deadline: Deadline,
+        limit: usize,
+        over: &mut Over,
+    ) {
+        if !rider.is_wanted() {
+            return;
+        }
+        let plan = rider.plan();
+        self.flight.expected += plan.pace.micros();
+        if self.flight.plans.len() < LEARNERS && !self.flight.plans.iter().any(|other| Arc::ptr_eq(other, plan)) {
+            state.asked.plan(plan);
+            self.flight.plans.push(plan.clone());
+        }
+        if self.introduced.contains(&plan.number) {
+            return self.send(state, rider, Knows::Trusts, deadline);
+        }
+        let introduction = match state.statements.greet(plan) {
+            Ok(None) => return self.send(state, rider, Knows::Already, deadline),
+            Ok(Some(_)) => return over.land(Seat { rider, knows: Knows::Already }, Landing::Misfit),
+            Err(introduction) => introduction,
+        };
+        let mut bytes = BytesMut::with_capacity(plan.sql.len() + rider.request().len() + 64);
+        let mut steps: SmallVec<[Step; 8]> = SmallVec::new();
+        if introduce::write(plan, &introduction.closes, &mut bytes, &mut steps, limit).is_err() {
+            state.statements.close_later(introduction);
+            return over.land(Seat { rider, knows: Knows::Already }, Landing::Misfit);
+        }
+        if !plan.name.is_empty() {
+            self.introduced.push(plan.number);
+        }
+        steps.extend_from_slice(&encode::STATEMENT_FIRST);
+        bytes.extend_from_slice(rider.request());
+        let seat = Seat { rider, knows: Knows::Introduced };
+        let ticket = Ticket::of(Asker::Rider(seat), deadline).that_ends(Ends::Commit);
+        let _ = state.session.submit(&bytes, Exchange::new(&steps), ticket);
+    }
+
+    fn send<R: Rider + 'static>(
+        &self,
+        state: &mut State,
+        rider: Arc<R>,
+        knows: Knows,
+        deadline: Deadline,
+    ) {
+        const SEAT: Exchange = Exchange::new(&encode::STATEMENT_FIRST);
+        // No cancel is aimed at it: it would hit a stranger.
+        let request = Arc::clone(&rider);
+        let ticket = Ticket::of(Asker::Rider(Seat { rider, knows }), deadline).that_ends(Ends::Commit);
+        let _ = state.session.submit(request.request(), SEAT, ticket);
+    }
+}
+
+impl State {
+    /// The next request is to find a lane: clean of what a lease has left behind, and without a way to do harm.
+    fn become_lane(&mut self, lazy: bool) {
+        if self.lane.is {
+            return;
+        }
+        self.order_reset(lazy);
+        self.reset_first(&Asker::Group);
+        (self.lane.is, self.lane.preparing) = (true, true);
+        self.send_in_front(BEGIN_LANE);
+    }
+
+    /// The next request is that of a lease.
+    pub(super) fn end_lane(&mut self) {
+        if self.lane.is && self.session.is_quiet() && self.session.status() == Status::Idle {
+            self.lane.is = false;
+            self.lane.preparing = true;
+            self.send_in_front(END_LANE);
+        }
+    }
+
+    /// What changes the session for those who come behind it.
+    pub(super) fn send_in_front(&mut self, text: &str) {
+        let mut bytes = BytesMut::with_capacity(text.len() + 8);
+        // A constant text: it cannot fail.
+        let _ = Encoder::new(&mut bytes, usize::MAX).query(text);
+        // No cancel is aimed at it: the session would be lost for nothing.
+        let ticket = Ticket::of(Asker::Reset, Deadline::NEVER).that_ends(Ends::Commit);
+        let _ = self.session.submit(&bytes, encode::SIMPLE, ticket);
+    }
+}

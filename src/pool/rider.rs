@@ -1,0 +1,270 @@
+//! A declared select that shares a connection with others. Uses: connection, core, coro, deadline, error, inner, keeper, promise, protocol.
+//!
+//! Its request is encoded before a connection is there. It joins the queue, and the driver of a connection that is free takes it along
+//! in a [group](crate::connection::Rider). Its caller sleeps from the first to the last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+
+use super::core::{ConnectionId, Ride, Riding, Ticket, Weight};
+use super::inner::{Inner, Waking};
+use crate::connection::{self, Answer, Fit, Landing, Link, Plan, Request, check, stale};
+use crate::coro::{self, Waiter};
+use crate::deadline::Deadline;
+use crate::error::{Error, Outcome, Phase, Result};
+use crate::keeper;
+use crate::promise::{Slot, Waited};
+use crate::protocol::session::Reply;
+
+/// Room for a usual request.
+const USUAL: usize = 96;
+
+/// What came of a ride.
+enum Ridden {
+    Answered(Arc<Link>, Reply),
+    /// It is to be run on a connection of its own.
+    Alone,
+    Failed(Error),
+}
+
+pub(super) struct Rider {
+    inner: Arc<Inner>,
+    plan: Arc<Plan>,
+    /// Bind and Execute.
+    request: BytesMut,
+    query_limit: Option<Duration>,
+    slot: Slot<Ridden>,
+    /// Its place in the queue. Written under the core's lock.
+    ticket: Mutex<Option<Ticket>>,
+    /// Its connection was lost once: next time it shares one with none, as it may be what ends them.
+    unlucky: AtomicBool,
+}
+
+impl Inner {
+    /// Whether a declared select may share a connection.
+    pub(super) fn has_lanes(&self) -> bool {
+        self.lanes.load(Ordering::Relaxed)
+    }
+
+    /// Runs a select in a group with others. `Ok(None)`: run it on a connection of its own.
+    pub(super) fn ride(
+        this: &Arc<Inner>,
+        plan: Arc<Plan>,
+        request: Request<'_>,
+        query_limit: Option<Duration>,
+        fit: Fit<'_>,
+    ) -> Result<Option<Answer>> {
+        let Some(bytes) = this.encode(&plan, request, USUAL, fit, |encoder| encoder.execute("", 0))? else {
+            return Ok(None);
+        };
+        let rider = Arc::new(Rider {
+            inner: this.clone(),
+            plan,
+            request: bytes,
+            query_limit,
+            slot: Slot::new(),
+            ticket: Mutex::new(None),
+            unlucky: AtomicBool::new(false),
+        });
+        Inner::seat(&rider)?;
+        let guard = GiveUp(&rider);
+        let waited = rider.slot.wait();
+        let (link, reply) = match waited {
+            Waited::Value(ridden) => {
+                std::mem::forget(guard);
+                match ridden {
+                    Ridden::Answered(link, reply) => (link, reply),
+                    Ridden::Alone => return Ok(None),
+                    Ridden::Failed(error) => return Err(error.limited_to(query_limit)),
+                }
+            }
+            Waited::Overdue => {
+                let detail = "the statement was sent; its reply will be thrown away";
+                return Err(Error::timeout(Phase::Query, query_limit, detail, Outcome::Unknown));
+            }
+        };
+        let plan = &rider.plan;
+        let Err(error) = check(&reply) else {
+            plan.pace.answered(reply.bytes.len());
+            return Ok(Some(Answer::new(link, plan.statement.clone(), reply.bytes)));
+        };
+        if let Some(stale) = stale(&error, &reply) {
+            link.forget(plan, stale);
+            if stale == connection::Stale::Plan {
+                this.knowledge.retire(request.source, plan, &plan.statement);
+            }
+            return Ok(None);
+        }
+        if is_for_company(&error) || request.lacks_text(&error, &this.knowledge, plan) {
+            this.gauges.ran_alone();
+            return Ok(None);
+        }
+        Err(error)
+    }
+
+    /// Joins the queue.
+    fn seat(rider: &Arc<Rider>) -> Result<()> {
+        let inner = &rider.inner;
+        let (call, uncovered) = {
+            let mut core = inner.core.lock();
+            let ride = core.ride(Rider::riding(rider), Instant::now);
+            match ride {
+                Ride::Queued { ticket, call, open } => {
+                    // Under the lock: whoever takes it along has taken the lock since.
+                    *rider.ticket.lock() = Some(ticket);
+                    (call, inner.queued(&core, open))
+                }
+                Ride::Refused(why) => {
+                    drop(core);
+                    let who = coro::identity();
+                    return Err(inner.refused(why, inner.options.acquire_timeout, who, Duration::ZERO));
+                }
+            }
+        };
+        if let Some((_, pooled)) = call {
+            pooled.link.call();
+        }
+        if let Some(next) = uncovered {
+            keeper::nudge(next);
+        }
+        Ok(())
+    }
+
+    /// The driver of this connection has come for a group, or its last group is back.
+    pub(super) fn board(this: &Arc<Inner>, id: ConnectionId, link: &Arc<Link>) {
+        let now = Instant::now();
+        link.learn(now);
+        let mut group = Vec::new();
+        let effects = {
+            let mut core = this.core.lock();
+            let effects = core.board(id, |waking| {
+                if let Waking::Rider(rider) = waking {
+                    group.push(rider);
+                }
+            });
+            if group.is_empty() {
+                this.told(&core, &effects);
+            } else {
+                this.gauges.boarded(&core);
+            }
+            effects
+        };
+        if group.is_empty() {
+            Inner::carry_out(this, effects);
+            return;
+        }
+        link.depart(group, this.resets(), now);
+        // A lane that cannot be one would be asked again and again.
+        if !link.can_be_lane() {
+            this.lanes.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// It was refused while it waited for a seat.
+    pub(super) fn dispatch_rider(rider: &Arc<Rider>) {
+        let Some(ticket) = *rider.ticket.lock() else { return };
+        let claim = rider.inner.core.lock().claim(ticket, || Waking::Rider(rider.clone()));
+        if let super::core::Claim::Refused(why) = claim {
+            let inner = &rider.inner;
+            let limit = inner.options.acquire_timeout;
+            let error = inner.refused(why, limit, 0, limit.unwrap_or_default());
+            rider.keep(Ridden::Failed(error));
+        }
+    }
+}
+
+impl Rider {
+    fn riding(this: &Arc<Rider>) -> Riding<Waking> {
+        let pace = &this.plan.pace;
+        let micros = pace.micros();
+        let alone = micros == 0 || this.unlucky.load(Ordering::Relaxed);
+        Riding {
+            limit: this.inner.options.acquire_timeout,
+            weight: Weight { micros, bytes: pace.bytes(), alone },
+            wake: Waking::Rider(this.clone()),
+        }
+    }
+
+    /// Waits for a seat again.
+    fn again(self: &Arc<Rider>) {
+        let mut refused = None;
+        Inner::tell(&self.inner, |core| {
+            let mut ticket = self.ticket.lock();
+            let Some(before) = *ticket else { return super::core::Effects::none() };
+            let (again, effects) = core.ride_again(before, Rider::riding(self), Instant::now);
+            match again {
+                Ok(again) => *ticket = Some(again),
+                Err(why) => refused = Some(why),
+            }
+            effects
+        });
+        if let Some(why) = refused {
+            let limit = self.inner.options.acquire_timeout;
+            self.keep(Ridden::Failed(self.inner.refused(why, limit, 0, Duration::ZERO)));
+        }
+    }
+
+    fn keep(&self, ridden: Ridden) {
+        self.slot.keep(ridden).inspect(Waiter::wake);
+    }
+}
+
+impl connection::Rider for Rider {
+    fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    fn request(&self) -> &[u8] {
+        &self.request
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        self.query_limit
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.slot.is_wanted()
+    }
+
+    fn expire(&self) -> Option<Waiter> {
+        self.slot.expire()
+    }
+
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) {
+        match (landing, link) {
+            (Landing::Reply(reply), Some(link)) => self.keep(Ridden::Answered(link.clone(), reply)),
+            (Landing::Reply(_), None) | (Landing::Misfit, _) => self.keep(Ridden::Alone),
+            (Landing::PassedOver, _) => self.again(),
+            (Landing::Lost(error), _) => match self.unlucky.swap(true, Ordering::Relaxed) {
+                false => self.again(),
+                // Not executed, twice: there may be something that keeps connections from being lanes.
+                true if error.outcome() != Outcome::Unknown => self.keep(Ridden::Alone),
+                true => self.keep(Ridden::Failed(error)),
+            },
+        }
+    }
+}
+
+/// Whether it may have failed because of those it shared a transaction with, or because of the limits that lanes have for
+/// each other's sake: a deadlock, a lock that did not come soon, a cancel, a conflict of a standby.
+fn is_for_company(error: &Error) -> bool {
+    matches!(error.sqlstate(), Some("40P01" | "55P03" | "57014" | "40001"))
+}
+
+/// The caller has gone: by a cancel, a panic or a timeout. Leaves the queue; a reply that is under way is thrown away.
+struct GiveUp<'r>(&'r Arc<Rider>);
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        self.0.slot.abandon();
+        let ticket = *self.0.ticket.lock();
+        if let Some(ticket) = ticket {
+            Inner::tell(&self.0.inner, |core| core.leave(ticket));
+        }
+        keeper::nudge(Deadline::after(Duration::ZERO));
+    }
+}
