@@ -418,9 +418,8 @@ impl Link {
             let before = input.len();
             let taken = *taken;
             let notices = &mut notices;
-            let distance = &self.knowledge.distance;
             let mut filing =
-                Filing { over, notices, block, fence, standing, reset, lane, distance, statements, taken };
+                Filing { over, notices, block, fence, standing, reset, lane, statements, taken };
             let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             let unreset = state.fail_reset(over).or_else(|| state.lane.contradiction());

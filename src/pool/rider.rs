@@ -37,6 +37,8 @@ pub(super) struct Rider {
     /// Bind and Execute.
     request: BytesMut,
     query_limit: Option<Duration>,
+    /// The server's clock is asked before and behind it, in a group of its own.
+    measured: bool,
     slot: Slot<Ridden>,
     /// Its place in the queue. Written under the core's lock.
     ticket: Mutex<Option<Ticket>>,
@@ -56,6 +58,7 @@ impl Inner {
         plan: Arc<Plan>,
         request: Request<'_>,
         query_limit: Option<Duration>,
+        measured: bool,
         fit: Fit<'_>,
     ) -> Result<Option<Answer>> {
         let Some(bytes) = this.encode(&plan, request, USUAL, fit, |encoder| encoder.execute("", 0))? else {
@@ -66,6 +69,7 @@ impl Inner {
             plan,
             request: bytes,
             query_limit,
+            measured,
             slot: Slot::new(),
             ticket: Mutex::new(None),
             unlucky: AtomicBool::new(false),
@@ -157,11 +161,11 @@ impl Inner {
             Inner::carry_out(this, effects);
             return;
         }
-        link.depart(group, this.resets(), now);
-        // A lane that cannot be one would be asked again and again.
         if !link.can_be_lane() {
+            // Nor can the others; its members are run on connections of their own.
             this.lanes.store(false, Ordering::Relaxed);
         }
+        link.depart(group, this.resets(), now);
     }
 
     /// It was refused while it waited for a seat.
@@ -180,11 +184,10 @@ impl Inner {
 impl Rider {
     fn riding(this: &Arc<Rider>) -> Riding<Waking> {
         let pace = &this.plan.pace;
-        let micros = pace.micros();
-        let alone = micros == 0 || this.unlucky.load(Ordering::Relaxed);
+        let alone = this.measured || this.unlucky.load(Ordering::Relaxed);
         Riding {
             limit: this.inner.options.acquire_timeout,
-            weight: Weight { micros, bytes: pace.bytes(), alone },
+            weight: Weight { micros: pace.micros(), bytes: pace.bytes(), alone },
             wake: Waking::Rider(this.clone()),
         }
     }
@@ -220,6 +223,10 @@ impl connection::Rider for Rider {
 
     fn request(&self) -> &[u8] {
         &self.request
+    }
+
+    fn is_measured(&self) -> bool {
+        self.measured
     }
 
     fn limit(&self) -> Option<Duration> {
