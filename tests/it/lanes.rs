@@ -1,6 +1,7 @@
 //! Lanes: declared selects of many coroutines on one connection, rule by rule as docs/design.md has them.
 
 mod askers;
+mod bounds;
 mod crowds;
 mod endings;
 mod failures;
@@ -8,7 +9,9 @@ mod fairness;
 mod locks;
 mod operations;
 mod roles;
+mod sessions;
 mod sharing;
+mod terminals;
 mod timeouts;
 mod unasked;
 
@@ -111,7 +114,7 @@ impl Lanes {
         for number in 0..count {
             let ask = ask.clone();
             asked.push(spawn(move || ask(number)));
-            eventually("it waits", || self.pool.stats().waiting == already + asked.len());
+            eventually(&format!("{} wait, of {asked:?}, {:?}", asked.len(), self.pool), || self.pool.stats().waiting == already + asked.len());
         }
         asked
     }

@@ -155,17 +155,22 @@ fn a_slow_select_is_learned_as_slow_and_leases_from_then_on() {
     });
     let over = Arc::new(AtomicBool::new(false));
     let (slows, fasts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut all = vec![press(&over, &slows, || {
+    // Now and then one is measured, whether it still is slow.
+    let rides = Arc::new(AtomicUsize::new(0));
+    let count = rides.clone();
+    let mut all = vec![press(&over, &slows, move || {
         let (n, _, read_only) = slow(2).unique().expect("an answer");
-        assert_eq!((n, read_only), (2, false), "it stays slow");
+        assert_eq!(n, 2);
+        count.fetch_add(read_only.into(), Ordering::Relaxed);
     })];
     for n in 0..20 {
         all.push(press(&over, &fasts, move || assert_eq!(who(n).unique().expect("an answer").0, n)));
     }
-    eventually("some slow ones are done", || slows.load(Ordering::Relaxed) >= 10);
+    eventually("some slow ones are done", || slows.load(Ordering::Relaxed) >= 40);
     over.store(true, Ordering::Relaxed);
     let (slows, fasts) = (slows.load(Ordering::Relaxed), fasts.load(Ordering::Relaxed));
     all.into_iter().for_each(|one| one.join().expect("its own answers"));
+    assert!(rides.load(Ordering::Relaxed) <= slows / 8, "they ride on: {rides:?} of {slows}");
     // If each had waited for a slow one, there were twenty for each of those.
     assert!(fasts > slows * 40, "{fasts} fast ones while {slows} slow ones ran");
     test.finish();
