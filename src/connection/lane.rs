@@ -39,8 +39,8 @@ pub(crate) trait Rider: Send + Sync {
     fn is_wanted(&self) -> bool;
     /// Its deadline has passed: whom to wake.
     fn expire(&self) -> Option<Waiter>;
-    /// It is over. `link` is the session that has answered. Called without locks; must not wait.
-    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>);
+    /// It is over: whom to wake. `link` is the session that has answered. Called without locks; must not wait.
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) -> Option<Waiter>;
 }
 
 /// What came of a member of a group.
@@ -191,14 +191,16 @@ impl Lane {
             _ => self.preparing,
         };
         if self.is && !harmless {
-            self.contradiction = Some("a select that shares its session with others has changed a setting of it");
+            self.contradiction =
+                Some("a select that shares its session with others has changed a setting of it");
         }
     }
 
     /// The group is back.
     pub(super) fn landed(&mut self, reply: &Reply) {
         if reply.status != Status::Idle {
-            self.contradiction = Some("a select that shares its session with others has left it in a transaction");
+            self.contradiction =
+                Some("a select that shares its session with others has left it in a transaction");
         }
     }
 
@@ -275,7 +277,7 @@ impl Link {
         if !covered {
             keeper::nudge(deadline);
         }
-        over.tell(None);
+        over.tell();
     }
 
     /// What becomes of those who wanted to be sent here, if nobody can be.
@@ -322,7 +324,9 @@ impl Group {
             return;
         }
         let plan = rider.plan();
-        if self.flight.plans.len() < DISTINCT && !self.flight.plans.iter().any(|other| Arc::ptr_eq(other, plan)) {
+        if self.flight.plans.len() < DISTINCT
+            && !self.flight.plans.iter().any(|other| Arc::ptr_eq(other, plan))
+        {
             state.asked.plan(plan);
             self.flight.plans.push(plan.clone());
         }
@@ -350,13 +354,7 @@ impl Group {
         let _ = state.session.submit(&bytes, Exchange::new(&steps), ticket);
     }
 
-    fn send<R: Rider + 'static>(
-        &self,
-        state: &mut State,
-        rider: Arc<R>,
-        knows: Knows,
-        deadline: Deadline,
-    ) {
+    fn send<R: Rider + 'static>(&self, state: &mut State, rider: Arc<R>, knows: Knows, deadline: Deadline) {
         const SEAT: Exchange = Exchange::new(&encode::STATEMENT_FIRST);
         // No cancel is aimed at it: it would hit a stranger.
         let request = Arc::clone(&rider);

@@ -70,7 +70,9 @@ impl Reset {
     pub(super) fn lost(&self) -> Option<Error> {
         let outcome = self.failed?;
         let message = match outcome {
-            Outcome::Unknown => "the session could not be prepared before it ran the statement, and was closed",
+            Outcome::Unknown => {
+                "the session could not be prepared before it ran the statement, and was closed"
+            }
             _ => {
                 "the session could not be prepared before the statement, which was not run; the session was closed"
             }

@@ -165,9 +165,15 @@ impl Over {
         self.riders.push((seat, landing));
     }
 
-    /// Errands first: they make the next request ready. `link` is what answered, `None` if nothing did.
-    pub(super) fn tell(&mut self, link: Option<&Arc<Link>>) {
-        self.riders.drain(..).for_each(|(seat, landing)| seat.rider.land(landing, link));
+    /// What came of the members of groups is decided, and not told yet. `link` is what answered, `None` if nothing did.
+    pub(super) fn settle(&mut self, link: Option<&Arc<Link>>) {
+        let waiters = self.riders.drain(..).filter_map(|(seat, landing)| seat.rider.land(landing, link));
+        self.woken.extend(waiters);
+    }
+
+    /// Errands first: they make the next request ready.
+    pub(super) fn tell(&mut self) {
+        self.settle(None);
         self.errands.drain(..).for_each(|(errand, reply)| errand.finish(reply));
         self.woken.drain(..).for_each(|waiter| waiter.wake());
     }
