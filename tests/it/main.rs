@@ -22,6 +22,7 @@ mod hooks_of_transactions;
 mod hostile;
 mod introductions;
 mod kit;
+mod lanes;
 mod later;
 mod limits;
 mod nucleon;
