@@ -114,7 +114,9 @@ impl Lanes {
         for number in 0..count {
             let ask = ask.clone();
             asked.push(spawn(move || ask(number)));
-            eventually(&format!("{} wait, of {asked:?}, {:?}", asked.len(), self.pool), || self.pool.stats().waiting == already + asked.len());
+            eventually(&format!("{} wait, of {asked:?}, {:?}", asked.len(), self.pool), || {
+                self.pool.stats().waiting == already + asked.len()
+            });
         }
         asked
     }
