@@ -254,6 +254,10 @@ pub(crate) fn help(error: &Error, source: Source<'_>) -> Option<String> {
                  Write {name}::interval for INTERVAL {name}, = ANY({name}) for IN {name}, set_config(…) for SET"
             ))
         }
+        // It ran in a session that may not write, or on a server that takes no writes.
+        "25006" if source.declared().is_some_and(|declared| declared.select) => {
+            Some("this select writes: declare it with #[query]".to_owned())
+        }
         // A colon is no operator; so the server stumbles over it.
         "42601" if matches!(source, Source::Text(_)) && error.message().contains("\":\"") => Some(
             "named parameters need their names: params! { name: value }; a tuple stands for $1, $2 …"

@@ -32,6 +32,8 @@ pub struct Declared {
     pub slots: &'static [Slot],
     /// Whether it is a `#[select]`.
     pub select: bool,
+    /// Whether it is a `#[select]` that never shares a connection.
+    pub exclusive: bool,
     /// Whether it may return columns.
     pub columns: bool,
     /// Why it can't run on whatever connection is free, if it can't.

@@ -54,6 +54,12 @@ fn add(name: &str) -> Query<i32>;
 #[select(DB, file = "tests/sql/customers_of.sql", not_null = ["id", "name"])]
 fn customers_of(country: Option<&str>) -> Query<Customer>;
 
+#[select(DB, exclusive, "SELECT id, name FROM customers")]
+fn alone() -> Query<Customer>;
+
+#[select(DB, file = "tests/sql/customers_of.sql", exclusive, not_null = ["id"],)]
+fn alone_by_a_file(country: Option<&str>) -> Query<Customer>;
+
 #[select(DB, "SELECT name FROM customers WHERE type = :type AND größe > :größe")]
 fn by_type(r#type: &str, größe: f64) -> Query<(String,)>;
 
@@ -207,6 +213,16 @@ fn of_a_file_the_name_of_the_file_is_known() {
     let declared = declared("customers_of");
     assert!(declared.in_file && declared.lines_match);
     assert_eq!(declared.not_null, ["id", "name"]);
+}
+
+#[test]
+fn a_select_is_exclusive_where_it_says_so() {
+    for name in ["alone", "alone_by_a_file"] {
+        assert!(declared(name).select && declared(name).exclusive, "{name}");
+    }
+    for name in ["get_customer", "customers_of", "rename"] {
+        assert!(!declared(name).exclusive, "{name}");
+    }
 }
 
 #[test]

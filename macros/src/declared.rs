@@ -36,7 +36,7 @@ pub(crate) fn declare(attr: Attr, options: TokenStream, item: TokenStream) -> To
             return expand::stub(&function, "", &mistakes);
         }
     };
-    mistakes.extend(check::options(&options));
+    mistakes.extend(check::options(attr, &options));
     let sent = written.check(attr, &function.signature);
     match &sent {
         Ok(sent) => mistakes.extend(check::columns(&function.signature, &options, &sent.nature)),

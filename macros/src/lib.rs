@@ -185,12 +185,13 @@ pub fn derive_from_row(input: TokenStream) -> TokenStream {
 ///
 /// * `file = "sql/name.sql"`: the SQL is in this file.
 /// * `not_null = ["name"]`: checks take these columns for never NULL, whatever the catalogue says.
+/// * `exclusive`, of a select only: it has a connection for itself while it runs, as a [`query`](macro@query) has.
 ///
 /// # What a select is
 ///
 /// SELECT, VALUES, TABLE, or WITH of these, without FOR UPDATE and FOR SHARE, and without the well-known functions whose
 /// effect a read-only transaction does not stop or that need a session, such as `nextval` and `pg_notify`. In return it
-/// may share a connection with selects of other coroutines. Everything else is a [`query`](macro@query). What a
+/// may share a connection with selects of other coroutines, unless it is declared `exclusive`. Everything else is a [`query`](macro@query). What a
 /// function of your own does inside can't be seen here: if it has effects, use `query`.
 #[proc_macro_attribute]
 pub fn select(options: TokenStream, item: TokenStream) -> TokenStream {

@@ -120,9 +120,12 @@ const OF_EXTENSIONS: &[(&str, Effect)] = &[
     ("dblink*", ELSEWHERE),
     ("heap_force_freeze", INDEX),
     ("heap_force_kill", INDEX),
+    ("isn_weak", Effect::Session),
+    ("pg_buffercache_evict*", SERVER),
     ("pg_stat_statements_reset", STATISTICS),
     ("pg_truncate_visibility_map", INDEX),
     ("postgres_fdw_disconnect*", Effect::Session),
+    ("set_limit", Effect::Session),
 ];
 
 /// What a function does besides reading, if it is known to. The name as PostgreSQL keeps it: in lower case, unless quoted.

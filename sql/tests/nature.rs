@@ -152,6 +152,99 @@ fn functions_that_do_more_than_read_are_refused_however_they_are_written() {
     assert_eq!(message, "pg_notify notifies others, and a #[select] only reads: declare it with #[query]");
 }
 
+/// What a read-only session that is shared could not bear, each family by some of its functions.
+const EFFECTS: &[(&str, &[&str])] = &[
+    ("notifications", &["pg_notify"]),
+    ("settings", &["set_config", "setseed"]),
+    (
+        "advisory locks",
+        &[
+            "pg_advisory_lock",
+            "pg_advisory_lock_shared",
+            "pg_advisory_unlock",
+            "pg_advisory_unlock_shared",
+            "pg_advisory_unlock_all",
+            "pg_advisory_xact_lock",
+            "pg_advisory_xact_lock_shared",
+            "pg_try_advisory_lock",
+            "pg_try_advisory_lock_shared",
+            "pg_try_advisory_xact_lock",
+            "pg_try_advisory_xact_lock_shared",
+        ],
+    ),
+    ("sequences", &["nextval", "setval", "currval", "lastval"]),
+    (
+        "large objects",
+        &[
+            "lo_creat",
+            "lo_create",
+            "lo_from_bytea",
+            "lo_import",
+            "lo_export",
+            "lo_put",
+            "lo_unlink",
+            "lo_open",
+            "lo_close",
+            "lo_lseek64",
+            "lo_tell64",
+            "lo_truncate",
+            "loread",
+            "lowrite",
+        ],
+    ),
+    (
+        "signals",
+        &[
+            "pg_cancel_backend",
+            "pg_terminate_backend",
+            "pg_reload_conf",
+            "pg_rotate_logfile",
+            "pg_log_backend_memory_contexts",
+            "pg_promote",
+        ],
+    ),
+];
+
+#[test]
+fn each_family_of_effects_is_refused_in_every_spelling() {
+    for (family, functions) in EFFECTS {
+        for name in *functions {
+            for call in [
+                format!("{name}(1)"),
+                format!("{} (1)", name.to_uppercase()),
+                format!("\"{name}\"(1)"),
+                format!("pg_catalog.{name}(1)"),
+                format!("PG_CATALOG . {name}\n(1)"),
+                format!("\"pg_catalog\".\"{name}\"(1)"),
+                format!("shop.pg_catalog.{name}(1)"),
+                format!("pg_catalog./* no */\"{name}\"(1)"),
+            ] {
+                for source in [
+                    format!("SELECT {call}"),
+                    format!("VALUES (1), ({call})"),
+                    format!("SELECT * FROM {call} AS x"),
+                    format!("SELECT * FROM ROWS FROM ({call}) AS x"),
+                    format!("WITH a AS (SELECT {call}) TABLE a"),
+                    format!("SELECT a FROM t ORDER BY {call}"),
+                    format!("SELECT coalesce(a, (SELECT {call}::int)) FROM t"),
+                ] {
+                    let refused = against_select(&source).to_ascii_lowercase();
+                    assert_eq!(refused.trim_matches('"'), *name, "{family}: {source}");
+                }
+            }
+        }
+    }
+    // Extensions may be in any schema.
+    for name in
+        ["dblink", "dblink_exec", "dblink_connect", "dblink_send_query", "dblink_get_result", "set_limit"]
+    {
+        for call in [format!("{name}('a')"), format!("ext.{name}('a')"), format!("\"Ext\".\"{name}\"('a')")] {
+            let source = format!("SELECT * FROM {call} AS x");
+            assert_eq!(against_select(&source).trim_matches('"'), name, "{source}");
+        }
+    }
+}
+
 #[test]
 fn what_belongs_to_a_session_needs_one() {
     for source in [

@@ -53,7 +53,7 @@ impl<'a> Request<'a> {
 
     /// Whether it may share a session with others.
     pub(crate) fn may_ride(&self) -> bool {
-        !self.wary && self.is_select()
+        !self.wary && self.source.declared().is_some_and(|declared| declared.select && !declared.exclusive)
     }
 
     /// Whether it may be done twice.

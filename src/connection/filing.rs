@@ -1,10 +1,9 @@
-//! Where what a session brings forth goes: replies to those who wait, notices to the log. Uses: block, cancel, error, fence, lane, pace, protocol, reset, standing, statement, ticket.
+//! Where what a session brings forth goes: replies to those who wait, notices to the log. Uses: block, cancel, error, fence, lane, protocol, reset, standing, statement, ticket.
 
 use super::block::Block;
 use super::cancel;
 use super::fence::Fence;
 use super::lane::Lane;
-use super::pace::Distance;
 use super::reset::Reset;
 use super::standing::{READ_ONLY, Standing};
 use super::statement::Statements;
@@ -22,7 +21,6 @@ pub(super) struct Filing<'f> {
     pub(super) standing: &'f mut Standing,
     pub(super) reset: &'f mut Reset,
     pub(super) lane: &'f mut Lane,
-    pub(super) distance: &'f Distance,
     pub(super) statements: &'f mut Statements,
     pub(super) taken: u64,
 }
@@ -30,7 +28,7 @@ pub(super) struct Filing<'f> {
 impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         if let Asker::Reset = ticket.asker {
-            self.lane.prepared(self.distance);
+            self.lane.prepared();
             return self.reset.answered(&reply);
         }
         if let Some(lost) = self.reset.lost() {
@@ -39,6 +37,9 @@ impl Sink<Ticket> for Filing<'_> {
         if let Asker::Rider(seat) = ticket.asker {
             let landing = seat.landing(reply, self.statements);
             return self.over.land(seat, landing);
+        }
+        if let Asker::Clock = ticket.asker {
+            return self.lane.clock(&reply);
         }
         if let Asker::Group = ticket.asker {
             self.over.landed = true;

@@ -14,7 +14,6 @@ use smallvec::SmallVec;
 
 use super::link::{Fitness, Link, State};
 use super::news::News;
-use super::pace::Distance;
 use super::plan::Plan;
 use super::statement::Statements;
 use super::ticket::{Asker, Ends, Over, Ticket};
@@ -32,14 +31,16 @@ pub(crate) trait Rider: Send + Sync {
     fn plan(&self) -> &Arc<Plan>;
     /// Bind and Execute.
     fn request(&self) -> &[u8];
+    /// Whether the server's clock is asked before and behind it.
+    fn is_measured(&self) -> bool;
     /// How long its reply may take.
     fn limit(&self) -> Option<Duration>;
     /// Whether its caller still waits.
     fn is_wanted(&self) -> bool;
     /// Its deadline has passed: whom to wake.
     fn expire(&self) -> Option<Waiter>;
-    /// It is over. `link` is the session that has answered. Called without locks; must not wait.
-    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>);
+    /// It is over: whom to wake. `link` is the session that has answered. Called without locks; must not wait.
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) -> Option<Waiter>;
 }
 
 /// What came of a member of a group.
@@ -125,14 +126,17 @@ pub(super) struct Lane {
 /// A group that is out.
 struct Flight {
     departed: Instant,
-    /// What its members were expected to take together, in microseconds.
-    expected: u32,
+    /// Its statements, or some of them.
     plans: SmallVec<[Arc<Plan>; 2]>,
-    complete: bool,
+    /// The server's clock before and behind it, in microseconds.
+    clock: SmallVec<[i64; 2]>,
 }
 
-/// More different statements than this of one group learn nothing from it.
-const LEARNERS: usize = 8;
+/// So many different statements of one group are remembered.
+const DISTINCT: usize = 8;
+/// What was in a group that took longer is measured again.
+const SUSPICIOUS: Duration = Duration::from_millis(20);
+const CLOCK: &str = "SELECT pg_catalog.clock_timestamp()";
 
 /// No select is to hold up others for longer. It is run again on a connection of its own.
 ///
@@ -165,11 +169,17 @@ impl Lane {
     }
 
     /// What was sent in front has been done.
-    pub(super) fn prepared(&mut self, distance: &Distance) {
+    pub(super) fn prepared(&mut self) {
         self.preparing = false;
-        if let Some(flight) = self.flight.as_ref().filter(|_| self.is) {
-            // It goes in one packet with the group, and is answered by itself.
-            distance.measured(flight.departed.elapsed());
+    }
+
+    /// The server has told the time.
+    pub(super) fn clock(&mut self, reply: &Reply) {
+        let row = Messages::new(&reply.bytes).find(|(tag, _)| *tag == b'D');
+        // One value: two bytes that count it, four for its length, and it.
+        let value = row.and_then(|(_, body)| reply.bytes[body].last_chunk::<8>().copied());
+        if let (Some(flight), Some(value)) = (&mut self.flight, value) {
+            flight.clock.push(i64::from_be_bytes(value));
         }
     }
 
@@ -192,9 +202,6 @@ impl Lane {
             self.contradiction =
                 Some("a select that shares its session with others has left it in a transaction");
         }
-        if let Some(flight) = &mut self.flight {
-            flight.complete = reply.end == End::Complete;
-        }
     }
 
     /// Why the session is not to be used any more, if so.
@@ -203,13 +210,12 @@ impl Lane {
     }
 
     /// What the last group has taught.
-    fn learn(&mut self, now: Instant, distance: &Distance) {
-        let Some(Flight { departed, expected, plans, complete: true }) = self.flight.take() else { return };
-        let took = distance.beyond(now - departed);
-        let share = took.as_secs_f64() / f64::from(expected.max(1));
-        for plan in plans {
-            let expected = plan.pace.micros();
-            plan.pace.took(Duration::from_secs_f64(share * f64::from(expected.max(1))));
+    fn learn(&mut self, now: Instant) {
+        let Some(Flight { departed, plans, clock }) = self.flight.take() else { return };
+        if let ([before, after], [plan]) = (&clock[..], &plans[..]) {
+            plan.pace.took(u32::try_from(after - before).unwrap_or(0));
+        } else if now - departed > SUSPICIOUS {
+            plans.iter().for_each(|plan| plan.pace.doubt());
         }
     }
 }
@@ -235,7 +241,7 @@ impl Link {
 
     /// Learns from the group that is back. Then the next may be sent.
     pub(crate) fn learn(&self, now: Instant) {
-        self.state.lock().lane.learn(now, &self.knowledge.distance);
+        self.state.lock().lane.learn(now);
     }
 
     /// For the driver: queues a group, which it sends at once. `lazy` if leases are reset behind their backs.
@@ -253,7 +259,14 @@ impl Link {
                 for rider in riders {
                     let limit = Deadline::counted(rider.limit(), now);
                     deadline = deadline.min(limit);
+                    let measured = rider.is_measured();
+                    if measured {
+                        state.ask_clock();
+                    }
                     group.seat(&mut state, rider, limit, self.limit(), &mut over);
+                    if measured {
+                        state.ask_clock();
+                    }
                 }
                 let ticket = Ticket::of(Asker::Group, Deadline::NEVER).that_ends(Ends::Commit);
                 let _ = state.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
@@ -264,7 +277,7 @@ impl Link {
         if !covered {
             keeper::nudge(deadline);
         }
-        over.tell(None);
+        over.tell();
     }
 
     /// What becomes of those who wanted to be sent here, if nobody can be.
@@ -294,7 +307,7 @@ struct Group {
 
 impl Flight {
     fn new(now: Instant) -> Flight {
-        Flight { departed: now, expected: 0, plans: SmallVec::new(), complete: false }
+        Flight { departed: now, plans: SmallVec::new(), clock: SmallVec::new() }
     }
 }
 
@@ -311,8 +324,7 @@ impl Group {
             return;
         }
         let plan = rider.plan();
-        self.flight.expected += plan.pace.micros();
-        if self.flight.plans.len() < LEARNERS
+        if self.flight.plans.len() < DISTINCT
             && !self.flight.plans.iter().any(|other| Arc::ptr_eq(other, plan))
         {
             state.asked.plan(plan);
@@ -361,6 +373,15 @@ impl State {
         self.reset_first(&Asker::Group);
         (self.lane.is, self.lane.preparing) = (true, true);
         self.send_in_front(BEGIN_LANE);
+    }
+
+    fn ask_clock(&mut self) {
+        let mut bytes = BytesMut::with_capacity(96);
+        // A constant text: it cannot fail.
+        let _ = Encoder::new(&mut bytes, usize::MAX).command(CLOCK);
+        let ticket = Ticket::of(Asker::Clock, Deadline::NEVER).that_ends(Ends::Commit);
+        const ASK: Exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute]);
+        let _ = self.session.submit(&bytes, ASK, ticket);
     }
 
     /// The next request is that of a lease.

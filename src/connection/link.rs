@@ -278,7 +278,7 @@ impl Link {
             drop(state);
             let mut over = Over::default();
             over.add(ticket.asker, Ok(skipped));
-            over.tell(None);
+            over.tell();
             return Ok(());
         } else {
             now || state.session.output().len() > MOST_QUIET
@@ -376,7 +376,7 @@ impl Link {
             state.dead = Some(error.duplicate());
         }
         self.socket.shut_down();
-        over.tell(None);
+        over.tell();
         if let Some(observer) = self.observer.get() {
             observer(News::Died(&error));
         }
@@ -418,9 +418,8 @@ impl Link {
             let before = input.len();
             let taken = *taken;
             let notices = &mut notices;
-            let distance = &self.knowledge.distance;
             let mut filing =
-                Filing { over, notices, block, fence, standing, reset, lane, distance, statements, taken };
+                Filing { over, notices, block, fence, standing, reset, lane, statements, taken };
             let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             let unreset = state.fail_reset(over).or_else(|| state.lane.contradiction());

@@ -49,6 +49,7 @@ pub(crate) use link::{Fitness, Link};
 pub(crate) use news::{News, is_shutdown};
 pub(crate) use number::{ASK_FATE, Number};
 pub(crate) use open::open;
+pub(crate) use pace::Gait;
 pub(crate) use plan::{Knowledge, Plan};
 pub(crate) use statement::Statement;
 pub(crate) use ticket::Errand;

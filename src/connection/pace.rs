@@ -1,21 +1,40 @@
-//! How long a statement takes the server, how long its answers are, and how far away the server is: learnt as it goes. Uses: nothing.
+//! How long a statement takes the server, and how long its answers are: learnt as it runs. Uses: nothing.
+//!
+//! Time is measured by the server's clock, right before and behind the statement. What passes until an answer is read says
+//! nothing when either side has more to do than it can: then every answer is late.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// A running estimate. Changes are lost now and then when several learn at once, which does no harm.
+/// What is known of a statement. Changes are lost now and then when several learn at once, which does no harm.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// In microseconds; 0 if it is not known.
     micros: AtomicU32,
     /// Of a whole reply.
     bytes: AtomicU32,
+    /// It may have become slow.
+    doubted: AtomicBool,
+    /// How often it has had a connection of its own because it takes long.
+    exclusive: AtomicU32,
 }
 
 /// What takes longer has a connection of its own: whoever came behind it would wait for it.
 const SLOW: u32 = 2_000;
 /// What answers with more has one too, in bytes.
 const LARGE: u32 = 64 * 1024;
+/// Something slow is measured again every so often.
+const AGAIN: u32 = 16;
+
+/// How a select is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gait {
+    /// In a group with others.
+    Shared,
+    /// In a group of its own, and measured.
+    Measured,
+    /// On a connection of its own.
+    Exclusive,
+}
 
 impl Pace {
     /// In microseconds; 0 if it is not known.
@@ -30,59 +49,48 @@ impl Pace {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether it is too much to share a connection.
+    /// How it is to run now.
     #[inline]
-    pub(crate) fn is_exclusive(&self) -> bool {
-        self.micros() > SLOW || self.bytes() > LARGE
+    pub(crate) fn gait(&self) -> Gait {
+        let micros = self.micros();
+        if micros == 0 {
+            Gait::Measured
+        } else if micros > SLOW || self.bytes() > LARGE {
+            let count = self.exclusive.fetch_add(1, Ordering::Relaxed);
+            if count % AGAIN == AGAIN - 1 { Gait::Measured } else { Gait::Exclusive }
+        } else if self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Relaxed) {
+            Gait::Measured
+        } else {
+            Gait::Shared
+        }
     }
 
-    /// It has taken so long. Believed sooner if it is less than expected: whatever else the machine does only makes it more.
-    pub(crate) fn took(&self, time: Duration) {
-        let time = u32::try_from(time.as_micros()).unwrap_or(u32::MAX).max(1);
-        let known = self.micros();
-        let next = match time.checked_sub(known) {
-            _ if known == 0 => time,
-            None => known - (known - time) / 2,
-            Some(more) => known + more / 16,
+    /// It, or one that ran with it, may have become slow: the next is measured.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// By the server's clock it has taken so many microseconds. Less than expected is believed at once: whatever else the server
+    /// does only makes it more.
+    pub(crate) fn took(&self, micros: u32) {
+        let (micros, known) = (micros.max(1), self.micros());
+        let next = match micros.checked_sub(known) {
+            Some(more) if known > 0 => known + more / 4,
+            _ => micros,
         };
-        self.micros.store(next.max(1), Ordering::Relaxed);
+        self.micros.store(next, Ordering::Relaxed);
     }
 
-    /// Its answer was so long. Believed sooner if it is more than expected.
+    /// Its answer was so long. More than expected is believed at once.
     #[inline]
     pub(crate) fn answered(&self, length: usize) {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let known = self.bytes();
         // Small changes are not worth the traffic between the workers.
         if length.abs_diff(known) > 512.max(known / 4) {
-            let next = if length > known { length } else { known - (known - length) / 16 };
+            let next = if length > known { length } else { known - (known - length) / 4 };
             self.bytes.store(next, Ordering::Relaxed);
         }
-    }
-}
-
-/// How long an answer takes that costs the server next to nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Distance {
-    /// In microseconds; 0 if it is not known.
-    micros: AtomicU32,
-}
-
-impl Distance {
-    /// One has taken so long. Believed sooner if it is less than expected.
-    pub(super) fn measured(&self, time: Duration) {
-        let time = u32::try_from(time.as_micros()).unwrap_or(u32::MAX).max(1);
-        let known = self.micros.load(Ordering::Relaxed);
-        let next = match time.checked_sub(known) {
-            Some(more) if known > 0 => known + more / 8,
-            _ => time,
-        };
-        self.micros.store(next, Ordering::Relaxed);
-    }
-
-    /// What the server itself needed of this time.
-    pub(crate) fn beyond(&self, time: Duration) -> Duration {
-        time.saturating_sub(Duration::from_micros(self.micros.load(Ordering::Relaxed).into()))
     }
 }
 
@@ -90,36 +98,41 @@ impl Distance {
 mod tests {
     use super::*;
 
-    const fn micros(micros: u64) -> Duration {
-        Duration::from_micros(micros)
+    #[test]
+    fn a_statement_is_measured_first_and_then_shares() {
+        let pace = Pace::default();
+        assert_eq!(pace.gait(), Gait::Measured);
+        pace.took(20);
+        assert_eq!((pace.micros(), pace.gait()), (20, Gait::Shared));
+        pace.doubt();
+        assert_eq!(pace.gait(), Gait::Measured);
+        assert_eq!(pace.gait(), Gait::Shared, "one is enough");
     }
 
     #[test]
-    fn the_first_time_is_believed_and_less_is_believed_sooner_than_more() {
+    fn a_slow_one_has_a_connection_of_its_own_until_it_is_measured_fast() {
         let pace = Pace::default();
-        assert_eq!(pace.micros(), 0);
-        pace.took(micros(20_000));
-        assert!(pace.micros() == 20_000 && pace.is_exclusive());
-        pace.took(micros(20));
-        assert_eq!(pace.micros(), 10_010);
-        (0..20).for_each(|_| pace.took(micros(20)));
-        assert!(pace.micros() <= 21 && !pace.is_exclusive(), "{}", pace.micros());
-        pace.took(micros(20_000));
-        assert!(pace.micros() < 2_000, "one outlier makes nothing slow: {}", pace.micros());
-        (0..20).for_each(|_| pace.took(micros(20_000)));
-        assert!(pace.is_exclusive());
+        pace.took(20_000);
+        let gaits: Vec<_> = (0..AGAIN).map(|_| pace.gait()).collect();
+        let (last, others) = gaits.split_last().expect("some");
+        assert!(*last == Gait::Measured && others.iter().all(|gait| *gait == Gait::Exclusive), "{gaits:?}");
+        pace.took(25_000);
+        assert_eq!(pace.micros(), 21_250);
+        pace.took(30);
+        assert_eq!((pace.micros(), pace.gait()), (30, Gait::Shared));
     }
 
     #[test]
     fn long_answers_count_at_once_and_are_forgotten_slowly() {
         let pace = Pace::default();
+        pace.took(20);
         pace.answered(100);
         assert_eq!(pace.bytes(), 0, "not worth noting");
         pace.answered(100_000);
-        assert!(pace.is_exclusive());
+        assert_eq!(pace.gait(), Gait::Exclusive);
         pace.answered(1_000);
-        assert!(pace.is_exclusive());
-        (0..20).for_each(|_| pace.answered(1_000));
-        assert!(!pace.is_exclusive());
+        assert_eq!(pace.gait(), Gait::Exclusive);
+        (0..8).for_each(|_| pace.answered(1_000));
+        assert_eq!(pace.gait(), Gait::Shared);
     }
 }

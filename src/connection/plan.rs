@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use postgres_types::{Oid, Type};
 use rustc_hash::FxHashMap;
 
-use super::pace::{Distance, Pace};
+use super::pace::Pace;
 use super::statement::Statement;
 use super::ticket::Ends;
 use super::types::Types;
@@ -21,7 +21,6 @@ use crate::source::Source;
 pub(crate) struct Knowledge {
     pub(crate) types: Types,
     pub(crate) plans: Plans,
-    pub(crate) distance: Distance,
 }
 
 /// A statement whose parameters and columns are known before any session is at hand: its request can be encoded while
@@ -138,7 +137,7 @@ impl Knowledge {
             unnamed: capacity == 0,
             inner: Mutex::default(),
         };
-        Arc::new(Knowledge { types: Types::default(), plans, distance: Distance::default() })
+        Arc::new(Knowledge { types: Types::default(), plans })
     }
 
     /// It is not what the server says any more: nobody uses the plan from now on, and the types of the statement are looked

@@ -70,6 +70,8 @@ pub(super) enum Asker {
     Errand(Arc<dyn Errand>),
     /// It is that to a member of a group.
     Rider(Seat),
+    /// It tells the time around a member of a group.
+    Clock,
     /// It is the end of a group.
     Group,
 }
@@ -115,6 +117,7 @@ impl Ticket {
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
             Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group => false,
+            Asker::Clock => true,
             Asker::Caller(promise) => promise.is_wanted(),
             Asker::Errand(errand) => errand.is_wanted(),
             Asker::Rider(seat) => seat.rider.is_wanted(),
@@ -123,7 +126,7 @@ impl Ticket {
 
     pub(super) fn expire(&self) -> Option<Waiter> {
         match &self.asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group => None,
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Clock | Asker::Group => None,
             Asker::Caller(promise) => promise.expire(),
             Asker::Errand(errand) => errand.expire(),
             Asker::Rider(seat) => seat.rider.expire(),
@@ -144,7 +147,7 @@ pub(super) struct Over {
 impl Over {
     pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
         match asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group => {}
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Clock | Asker::Group => {}
             Asker::Rider(seat) => {
                 let landing = match reply {
                     Ok(reply) => Landing::of(reply),
@@ -162,9 +165,15 @@ impl Over {
         self.riders.push((seat, landing));
     }
 
-    /// Errands first: they make the next request ready. `link` is what answered, `None` if nothing did.
-    pub(super) fn tell(&mut self, link: Option<&Arc<Link>>) {
-        self.riders.drain(..).for_each(|(seat, landing)| seat.rider.land(landing, link));
+    /// What came of the members of groups is decided, and not told yet. `link` is what answered, `None` if nothing did.
+    pub(super) fn settle(&mut self, link: Option<&Arc<Link>>) {
+        let waiters = self.riders.drain(..).filter_map(|(seat, landing)| seat.rider.land(landing, link));
+        self.woken.extend(waiters);
+    }
+
+    /// Errands first: they make the next request ready.
+    pub(super) fn tell(&mut self) {
+        self.settle(None);
         self.errands.drain(..).for_each(|(errand, reply)| errand.finish(reply));
         self.woken.drain(..).for_each(|waiter| waiter.wake());
     }

@@ -41,6 +41,8 @@ impl PoolBuilder {
             options: Options {
                 name: None,
                 limit: 10,
+                lanes: None,
+                largest_group: 64,
                 min_idle: 0,
                 max_waiting: 8192,
                 max_connecting: 2,
@@ -78,6 +80,22 @@ impl PoolBuilder {
     /// How many connections there may be at most. Default 10.
     pub fn limit(mut self, connections: usize) -> PoolBuilder {
         self.options.limit = connections;
+        self
+    }
+
+    /// How many connections may be lanes at the same time: sessions in which the declared selects of many coroutines run, in
+    /// groups, each answered in order. With 0 nothing is shared, and each select borrows a connection: for servers behind a
+    /// pooler in transaction mode, or where every statement has to stand alone. Default: as many as the
+    /// [`limit`](PoolBuilder::limit).
+    pub fn lanes(mut self, connections: usize) -> PoolBuilder {
+        self.options.lanes = Some(connections);
+        self
+    }
+
+    /// How many selects are sent to a lane together at most. They share a transaction of the server, so `now()` is the
+    /// same for all of a group; with 1 each has its own. Default 64.
+    pub fn largest_group(mut self, selects: usize) -> PoolBuilder {
+        self.options.largest_group = selects;
         self
     }
 
@@ -200,7 +218,7 @@ impl PoolBuilder {
     ///
     /// # Errors
     ///
-    /// If the configuration is missing or contradicts itself, or the limit is 0.
+    /// If the configuration is missing or contradicts itself, or the limit or the largest group is 0.
     pub fn build(self) -> Result<Pool> {
         self.check()?;
         let config =
@@ -217,6 +235,8 @@ impl fmt::Debug for PoolBuilder {
             .field("config", &self.config)
             .field("name", &self.options.name)
             .field("limit", &self.options.limit)
+            .field("lanes", &self.options.lanes)
+            .field("largest_group", &self.options.largest_group)
             .field("min_idle", &self.options.min_idle)
             .field("max_waiting", &self.options.max_waiting)
             .field("max_connecting", &self.options.max_connecting)
@@ -232,5 +252,31 @@ impl fmt::Debug for PoolBuilder {
             .field("session_reset", &self.options.session_reset)
             .field("after_connect", &after_connect.is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_lanes_that_make_no_sense_are_refused_by_name() {
+        let refused = |builder: PoolBuilder| builder.check().unwrap_err().to_string();
+        assert_eq!(
+            refused(Pool::builder().largest_group(0)),
+            "largest_group: there must be at least 1 select in a group; lanes = 0 shares none"
+        );
+        assert_eq!(
+            refused(Pool::builder().limit(2).lanes(3)),
+            "lanes: there can't be more lanes than the limit allows"
+        );
+        for builder in [
+            Pool::builder().limit(2),
+            Pool::builder().limit(2).lanes(2),
+            Pool::builder().lanes(0),
+            Pool::builder().largest_group(1),
+        ] {
+            builder.check().unwrap();
+        }
     }
 }

@@ -61,8 +61,6 @@ pub(super) struct Errand {
     given: OnceLock<(LeaseId, Arc<Link>, Mark)>,
     /// What the session knew of the plan when the request was sent.
     known: OnceLock<Known>,
-    /// When it was sent, if it is a select that might share a connection if it took less.
-    sent: Option<OnceLock<Instant>>,
 }
 
 impl Inner {
@@ -93,7 +91,6 @@ impl Inner {
             waits: OnceLock::new(),
             given: OnceLock::new(),
             known: OnceLock::new(),
-            sent: (request.may_ride() && this.has_lanes()).then(OnceLock::new),
         });
         let guard = GiveUp(&errand);
         errand.set_out()?;
@@ -239,11 +236,7 @@ impl Errand {
             return;
         }
         self.inner.prepare_to_lend(link);
-        let now = Instant::now();
-        if let Some(sent) = &self.sent {
-            let _ = sent.set(now);
-        }
-        let deadline = Deadline::counted(self.query_limit, now);
+        let deadline = Deadline::after(self.query_limit);
         let sending = |known| drop(self.known.set(known));
         match link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
             // Given up meanwhile: the keeper may have looked before it was sent.
@@ -300,12 +293,6 @@ impl connection::Errand for Errand {
 
     fn finish(self: Arc<Self>, reply: Result<Reply>) {
         let Some((_, link, _)) = self.given.get() else { return };
-        if let Some(sent) = self.sent.as_ref().and_then(OnceLock::get)
-            && let Ok(reply) = &reply
-        {
-            self.plan.pace.took(self.inner.knowledge.distance.beyond(sent.elapsed()));
-            self.plan.pace.answered(reply.bytes.len());
-        }
         let answered = reply.map(|reply| {
             let described = self.described(link, &reply);
             Answered { link: link.clone(), reply, described }

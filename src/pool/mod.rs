@@ -28,7 +28,7 @@ pub use operate::CloseReport;
 pub use stats::{Closes, Stats};
 
 use self::inner::Inner;
-use crate::connection::{Answer, Fit, Plan, Request};
+use crate::connection::{Answer, Fit, Gait, Plan, Request};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -109,10 +109,10 @@ impl Pool {
             plan = Some(self.learn(request, limit)?);
         }
         if let Some(plan) = plan {
-            let answer = if rides && !plan.pace.is_exclusive() {
-                Inner::ride(&self.0, plan, request, limit, fit)?
-            } else {
-                Inner::run(&self.0, plan, request, limit, fit)?
+            let gait = if rides { plan.pace.gait() } else { Gait::Exclusive };
+            let answer = match gait {
+                Gait::Exclusive => Inner::run(&self.0, plan, request, limit, fit)?,
+                _ => Inner::ride(&self.0, plan, request, limit, gait == Gait::Measured, fit)?,
             };
             if let Some(answer) = answer {
                 return Ok(answer);

@@ -13,6 +13,9 @@ pub(super) type Hook = Arc<dyn Fn(&Connection) -> Result<()> + Send + Sync>;
 pub(super) struct Options {
     pub(super) name: Option<String>,
     pub(super) limit: usize,
+    /// How many connections may carry groups of selects at the same time; all of the limit, if it is not said.
+    pub(super) lanes: Option<usize>,
+    pub(super) largest_group: usize,
     pub(super) min_idle: usize,
     pub(super) max_waiting: usize,
     pub(super) max_connecting: usize,
@@ -36,6 +39,12 @@ impl Options {
         check_limit(self.limit)?;
         if self.min_idle > self.limit {
             return wrong("min_idle: there can't be more idle connections than the limit allows");
+        }
+        if self.lanes.is_some_and(|lanes| lanes > self.limit) {
+            return wrong("lanes: there can't be more lanes than the limit allows");
+        }
+        if self.largest_group == 0 {
+            return wrong("largest_group: there must be at least 1 select in a group; lanes = 0 shares none");
         }
         if self.max_connecting == 0 {
             return wrong("max_connecting: at least 1 connection must be opened at a time");
@@ -80,8 +89,8 @@ impl From<&Options> for Limits {
             connections: options.limit,
             opening: options.max_connecting,
             waiting: options.max_waiting,
-            lanes: options.limit,
-            group: 64,
+            lanes: options.lanes.unwrap_or(usize::MAX),
+            group: options.largest_group,
             min_idle: options.min_idle,
             lifetime: options.max_lifetime.map(|lifetime| lifetime.min(LONGEST)),
             idle: options.idle_timeout,

@@ -37,6 +37,8 @@ pub(super) struct Rider {
     /// Bind and Execute.
     request: BytesMut,
     query_limit: Option<Duration>,
+    /// The server's clock is asked before and behind it, in a group of its own.
+    measured: bool,
     slot: Slot<Ridden>,
     /// Its place in the queue. Written under the core's lock.
     ticket: Mutex<Option<Ticket>>,
@@ -56,6 +58,7 @@ impl Inner {
         plan: Arc<Plan>,
         request: Request<'_>,
         query_limit: Option<Duration>,
+        measured: bool,
         fit: Fit<'_>,
     ) -> Result<Option<Answer>> {
         let Some(bytes) = this.encode(&plan, request, USUAL, fit, |encoder| encoder.execute("", 0))? else {
@@ -66,6 +69,7 @@ impl Inner {
             plan,
             request: bytes,
             query_limit,
+            measured,
             slot: Slot::new(),
             ticket: Mutex::new(None),
             unlucky: AtomicBool::new(false),
@@ -157,11 +161,11 @@ impl Inner {
             Inner::carry_out(this, effects);
             return;
         }
-        link.depart(group, this.resets(), now);
-        // A lane that cannot be one would be asked again and again.
         if !link.can_be_lane() {
+            // Nor can the others; its members are run on connections of their own.
             this.lanes.store(false, Ordering::Relaxed);
         }
+        link.depart(group, this.resets(), now);
     }
 
     /// It was refused while it waited for a seat.
@@ -172,7 +176,7 @@ impl Inner {
             let inner = &rider.inner;
             let limit = inner.options.acquire_timeout;
             let error = inner.refused(why, limit, 0, limit.unwrap_or_default());
-            rider.keep(Ridden::Failed(error));
+            rider.slot.keep(Ridden::Failed(error)).inspect(Waiter::wake);
         }
     }
 }
@@ -180,17 +184,16 @@ impl Inner {
 impl Rider {
     fn riding(this: &Arc<Rider>) -> Riding<Waking> {
         let pace = &this.plan.pace;
-        let micros = pace.micros();
-        let alone = micros == 0 || this.unlucky.load(Ordering::Relaxed);
+        let alone = this.measured || this.unlucky.load(Ordering::Relaxed);
         Riding {
             limit: this.inner.options.acquire_timeout,
-            weight: Weight { micros, bytes: pace.bytes(), alone },
+            weight: Weight { micros: pace.micros(), bytes: pace.bytes(), alone },
             wake: Waking::Rider(this.clone()),
         }
     }
 
-    /// Waits for a seat again.
-    fn again(self: &Arc<Rider>) {
+    /// Waits for a seat again; whom to wake if there is none to be had.
+    fn again(self: &Arc<Rider>) -> Option<Waiter> {
         let mut refused = None;
         Inner::tell(&self.inner, |core| {
             let mut ticket = self.ticket.lock();
@@ -202,14 +205,9 @@ impl Rider {
             }
             effects
         });
-        if let Some(why) = refused {
-            let limit = self.inner.options.acquire_timeout;
-            self.keep(Ridden::Failed(self.inner.refused(why, limit, 0, Duration::ZERO)));
-        }
-    }
-
-    fn keep(&self, ridden: Ridden) {
-        self.slot.keep(ridden).inspect(Waiter::wake);
+        let limit = self.inner.options.acquire_timeout;
+        let error = self.inner.refused(refused?, limit, 0, Duration::ZERO);
+        self.slot.keep(Ridden::Failed(error))
     }
 }
 
@@ -220,6 +218,10 @@ impl connection::Rider for Rider {
 
     fn request(&self) -> &[u8] {
         &self.request
+    }
+
+    fn is_measured(&self) -> bool {
+        self.measured
     }
 
     fn limit(&self) -> Option<Duration> {
@@ -234,18 +236,19 @@ impl connection::Rider for Rider {
         self.slot.expire()
     }
 
-    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) {
-        match (landing, link) {
-            (Landing::Reply(reply), Some(link)) => self.keep(Ridden::Answered(link.clone(), reply)),
-            (Landing::Reply(_), None) | (Landing::Misfit, _) => self.keep(Ridden::Alone),
-            (Landing::PassedOver, _) => self.again(),
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) -> Option<Waiter> {
+        let ridden = match (landing, link) {
+            (Landing::Reply(reply), Some(link)) => Ridden::Answered(link.clone(), reply),
+            (Landing::Reply(_), None) | (Landing::Misfit, _) => Ridden::Alone,
+            (Landing::PassedOver, _) => return self.again(),
             (Landing::Lost(error), _) => match self.unlucky.swap(true, Ordering::Relaxed) {
-                false => self.again(),
+                false => return self.again(),
                 // Not executed, twice: there may be something that keeps connections from being lanes.
-                true if error.outcome() != Outcome::Unknown => self.keep(Ridden::Alone),
-                true => self.keep(Ridden::Failed(error)),
+                true if error.outcome() != Outcome::Unknown => Ridden::Alone,
+                true => Ridden::Failed(error),
             },
-        }
+        };
+        self.slot.keep(ridden)
     }
 }
 

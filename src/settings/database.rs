@@ -28,6 +28,8 @@ const URL: &str = "url";
 const POOL: &[Key<PoolBuilder>] = &[
     Key::new("name", |pool, given| Ok(pool.name(&given.text()?))),
     Key::new("limit", |pool, given| Ok(pool.limit(given.number(1)?))),
+    Key::new("lanes", |pool, given| Ok(pool.lanes(given.number(0)?))),
+    Key::new("largest_group", |pool, given| Ok(pool.largest_group(given.number(1)?))),
     Key::new("min_idle", |pool, given| Ok(pool.min_idle(given.number(0)?))),
     Key::new("max_waiting", |pool, given| Ok(pool.max_waiting(given.number(0)?))),
     Key::new("max_connecting", |pool, given| Ok(pool.max_connecting(given.number(1)?))),

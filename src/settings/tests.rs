@@ -114,6 +114,8 @@ statement_cache_capacity = 12
 max_message_size = 65536
 name = "shop of ${USER}"
 limit = 20
+lanes = 6
+largest_group = 16
 min_idle = 3
 max_waiting = 100
 max_connecting = 4
@@ -135,6 +137,8 @@ fn every_key_has_its_effect_in_a_section_and_in_an_inline_table() {
     let expected_pool = Pool::builder()
         .name("shop of ann")
         .limit(20)
+        .lanes(6)
+        .largest_group(16)
         .min_idle(3)
         .max_waiting(100)
         .max_connecting(4)
@@ -196,7 +200,7 @@ fn the_page_for_operators_lists_every_key_with_its_default() {
             Some(format!("{key} = {}\n", default.strip_prefix('`')?.strip_suffix('`')?))
         })
         .collect();
-    assert_eq!(defaults.len(), table.len() - 5, "all but the URL, passwords and names have a default");
+    assert_eq!(defaults.len(), table.len() - 6, "all but the URL, passwords, names and lanes have a default");
     let (pool, config) =
         read(&format!("[default.database]\nurl = \"host=db1 user=ann\"\n{}", defaults.concat()));
     is_like(&pool, &Pool::builder().name("database"));
@@ -419,7 +423,25 @@ fn errors_tell_file_line_key_and_what_would_be_right() {
             "[default.database]\nurl = \"embedded\"\nlimit = 3\nmin_idle = 4",
             "line 5: min_idle: there can't be more idle",
         ),
-        ("database = { url = \"embedded\", limit = 70000 }", "line 2: limit: a pool has at most 4,095"),
+        (
+            "[default.database]\nurl = \"embedded\"\nlanes = -1",
+            "line 4: lanes: must be a whole number, at least 0",
+        ),
+        (
+            "[default.database]\nurl = \"embedded\"\nlanes = \"all\"",
+            "line 4: lanes: must be a whole number, at least 0",
+        ),
+        (
+            "[default.database]\nurl = \"embedded\"\nlimit = 3\nlanes = 4",
+            "line 5: lanes: there can't be more lanes than the limit allows",
+        ),
+        ("database = { url = \"embedded\", lanes = 11 }", "line 2: lanes: there can't be more lanes"),
+        (
+            "[default.database]\nurl = \"embedded\"\nlargest_group = 0",
+            "line 4: largest_group: must be a whole number, at least 1",
+        ),
+        ("[default.database]\nurl = \"embedded\"\nlane = 0", "did you mean \"lanes\"?"),
+        ("database = { url = \"embedded\", limit = 70000 }", "line 2: limit: a pool has at most 65,535"),
         (
             "[default.database]\nurl = \"host=h\"\npassword_file = \"x\"\npassword = \"y\"",
             "line 4: password_file: password is given too",

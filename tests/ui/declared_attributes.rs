@@ -75,6 +75,24 @@ fn not_null_is_one_list() -> Query<i32>;
 #[select(DB, "SELECT 1 AS one", not_null = ["one", "", "one"])]
 fn not_null_names_columns() -> Query<i32>;
 
+#[select(DB, exclusive = true, "SELECT 1")]
+fn exclusive_has_no_value() -> Query<i32>;
+
+#[select(DB, exclusive, "SELECT 1", exclusive)]
+fn exclusive_is_said_once() -> Query<i32>;
+
+#[select(DB, "SELECT 1", exclusiv)]
+fn exclusive_misspelt() -> Query<i32>;
+
+#[select(exclusive, DB, "SELECT 1")]
+fn exclusive_before_the_database() -> Query<i32>;
+
+#[select(DB, exclusive)]
+fn exclusive_without_sql() -> Query<i32>;
+
+#[query(DB, exclusive, "SELECT 1")]
+fn exclusive_query() -> Query<i32>;
+
 fn main() {
     let _: Query<i32> = nothing();
     let _: Query<i32> = nothing_either();
@@ -99,5 +117,11 @@ fn main() {
     let _: Query<i32> = not_null_is_a_list_of_strings();
     let _: Query<i32> = not_null_is_one_list();
     let _: Query<i32> = not_null_names_columns();
+    let _: Query<i32> = exclusive_has_no_value();
+    let _: Query<i32> = exclusive_is_said_once();
+    let _: Query<i32> = exclusive_misspelt();
+    let _: Query<i32> = exclusive_before_the_database();
+    let _: Query<i32> = exclusive_without_sql();
+    let _: Query<i32> = exclusive_query();
     let _: &str = not_null_names_columns::SQL;
 }

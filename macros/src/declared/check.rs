@@ -118,8 +118,12 @@ fn inputs(attr: Attr, signature: &Signature, mistakes: &mut Vec<Error>) {
 }
 
 /// All mistakes of the options at once.
-pub(super) fn options(options: &Options) -> Vec<Error> {
+pub(super) fn options(attr: Attr, options: &Options) -> Vec<Error> {
     let mut mistakes = Vec::new();
+    if let (Attr::Query, Some(word)) = (attr, &options.exclusive) {
+        let why = "queries are always exclusive, only selects share connections: leave it out";
+        mistakes.push(Error::new_spanned(word, why));
+    }
     let mut seen = Vec::new();
     for column in &options.not_null {
         let name = column.value();

@@ -145,7 +145,7 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
         }
         None => quote!(::core::option::Option::None),
     };
-    let not_null = &options.not_null;
+    let (not_null, exclusive) = (&options.not_null, options.exclusive.is_some());
     quote! {
         ::maypole::__private::Declared {
             name: #name,
@@ -159,6 +159,7 @@ fn declared(declaration: &Declaration<'_>) -> TokenStream {
             arguments: &[#(#arguments),*],
             slots: &[#(#slots),*],
             select: #select,
+            exclusive: #exclusive,
             columns: #columns,
             session: #session,
             not_null: &[#(#not_null),*],

@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use syn::parse::{ParseStream, Parser as _};
 use syn::punctuated::Punctuated;
-use syn::{Error, LitStr, Path, Result, Token, bracketed, token};
+use syn::{Error, Ident, LitStr, Path, Result, Token, bracketed, token};
 
 /// Which of the two attributes it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct Options {
     pub(super) sql: Source,
     /// Columns that are never NULL whatever the catalogue says.
     pub(super) not_null: Vec<LitStr>,
+    /// The word that says that the select never shares a connection, if it stands there.
+    pub(super) exclusive: Option<Path>,
 }
 
 /// Where the SQL is.
@@ -58,7 +60,8 @@ impl Options {
     }
 
     fn read(attr: Attr, input: ParseStream<'_>) -> Result<Options> {
-        if input.peek(syn::LitStr) || input.peek2(Token![=]) {
+        let flag_first = input.fork().parse::<Ident>().is_ok_and(|word| word == EXCLUSIVE);
+        if input.peek(syn::LitStr) || input.peek2(Token![=]) || flag_first {
             let message = format!("the database comes first: write {}", attr.form());
             return Err(input.error(message));
         }
@@ -69,6 +72,7 @@ impl Options {
         })?;
         let mut sources: Vec<Source> = Vec::new();
         let mut not_null: Option<Vec<LitStr>> = None;
+        let mut exclusive: Option<Path> = None;
         while !input.is_empty() {
             if input.peek(token::Paren) {
                 let message = "the database is a static: write `static DB: Database = …;` and name it here";
@@ -95,7 +99,21 @@ impl Options {
                                several lines, or file = \"sql/name.sql\"";
                 return Err(Error::new_spanned(name, message));
             }
+            if name.is_ident(EXCLUSIVE) {
+                if input.peek(Token![=]) {
+                    let message = "exclusive takes no value: write exclusive, or leave it out";
+                    return Err(input.error(message));
+                }
+                if exclusive.is_some() {
+                    return Err(Error::new_spanned(name, "exclusive is given twice"));
+                }
+                exclusive = Some(name);
+                continue;
+            }
             if !input.peek(Token![=]) {
+                if closest(&name).is_some() {
+                    return Err(unknown_option(&name));
+                }
                 let message = "the SQL itself stands here, as a string, or file = \"sql/name.sql\": the compiler \
                                reads it before names have values";
                 return Err(Error::new_spanned(name, message));
@@ -125,15 +143,22 @@ impl Options {
             let message = "the SQL is given twice; a query is one string or one file";
             return Err(Error::new(second.span(), message));
         }
-        Ok(Options { database, sql, not_null: not_null.unwrap_or_default() })
+        Ok(Options { database, sql, not_null: not_null.unwrap_or_default(), exclusive })
     }
 }
 
-const OPTIONS: &str = "file = \"sql/name.sql\" and not_null = [\"column\"]";
+const EXCLUSIVE: &str = "exclusive";
+
+const OPTIONS: &str = "file = \"sql/name.sql\", not_null = [\"column\"] and, for a #[select], exclusive";
+
+/// The option that was meant by a name that is none.
+fn closest(name: &Path) -> Option<&'static str> {
+    let written = name.get_ident()?.to_string();
+    maypole_sql::closest(&written, ["file", "not_null", EXCLUSIVE])
+}
 
 fn unknown_option(name: &Path) -> Error {
-    let written = name.get_ident().map(ToString::to_string).unwrap_or_default();
-    let message = match maypole_sql::closest(&written, ["file", "not_null"]) {
+    let message = match closest(name) {
         Some(close) => format!("unknown option, did you mean {close}?"),
         None => format!("unknown option; there are {OPTIONS}"),
     };

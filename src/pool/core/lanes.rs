@@ -70,12 +70,14 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         // Others that were called share those who wait with this one.
         let share = self.queue.seats().div_ceil(self.slots.called() + 1);
         let most = share.min(self.limits.group).max(1);
+        // Where all lanes are full it makes nobody wait longer if this one takes its part, however long it takes.
+        let part = self.queue.seats().div_ceil(self.slots.lanes());
         let mut sum = Weight::default();
         for count in 0..most {
             let fits = |weight: Weight| {
                 let full = sum.alone
                     || weight.alone
-                    || sum.micros.saturating_add(weight.micros) > LONGEST
+                    || count >= part && sum.micros.saturating_add(weight.micros) > LONGEST
                     || sum.bytes.saturating_add(weight.bytes) > LARGEST;
                 if full && count > 0 {
                     return false;
