@@ -150,7 +150,7 @@ impl Inner {
                     group.push(rider);
                 }
             });
-            if group.is_empty() {
+            if group.is_empty() || !effects.open.is_empty() {
                 this.told(&core, &effects);
             } else {
                 this.gauges.boarded(&core);
@@ -171,6 +171,9 @@ impl Inner {
             (false, None) => Traces::Reset,
         };
         link.depart(group, traces, now);
+        if !effects.open.is_empty() {
+            Inner::carry_out(this, effects);
+        }
     }
 
     /// It was refused while it waited for a seat.
