@@ -119,7 +119,9 @@ fn a_select_is_sent_once_more_and_not_again() {
     let proxy = Proxy::start(&server().url());
     let test = DB.is(TestPool::at(&proxy.url(), 1));
     test.warm(|| echo(1).value().expect("an answer"));
+    test.at_rest();
     let sent = proxy.on(Frontend, b'E', every()).watch();
+    test.at_rest();
     let lost = proxy.on(Backend, b'D', every()).cut_before();
     let error = spawn(|| echo(7).value()).join().expect("no panic").expect_err("lost twice");
     assert!(error.is_closed(), "{error:?}");
