@@ -75,6 +75,17 @@ fn farewell(reply: &Reply) -> Option<Error> {
     Some(error.caused_by(Error::database(decode::error_fields(&reply.bytes[body]))))
 }
 
+/// What is done about what leases have left in a session before it is a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traces {
+    /// It is reset if something was seen that leaves traces.
+    Reset,
+    /// It is reset whatever was done.
+    Assumed,
+    /// As a reset would undo what was prepared for all, it is closed if something was seen that leaves traces.
+    Spoil,
+}
+
 /// A member of a group that is out.
 pub(super) struct Seat {
     pub(super) rider: Arc<dyn Rider>,
@@ -244,18 +255,24 @@ impl Link {
         self.state.lock().lane.learn(now);
     }
 
-    /// For the driver: queues a group, which it sends at once. `lazy` if leases are reset behind their backs.
-    pub(crate) fn depart<R: Rider + 'static>(&self, riders: Vec<Arc<R>>, lazy: bool, now: Instant) {
+    /// For the driver: queues a group, which it sends at once.
+    pub(crate) fn depart<R: Rider + 'static>(&self, riders: Vec<Arc<R>>, traces: Traces, now: Instant) {
         let mut over = Over::default();
         let mut deadline = Deadline::NEVER;
+        let mut spoilt = false;
         let covered = {
             let mut state = self.state.lock();
-            if let Some(why) = self.unfit(&state) {
+            if traces == Traces::Spoil && state.has_traces() {
+                spoilt = true;
+                let passed_over =
+                    |rider: Arc<R>| over.land(Seat { rider, knows: Knows::Already }, Landing::PassedOver);
+                riders.into_iter().for_each(passed_over);
+            } else if let Some(why) = self.unfit(&state) {
                 let lost = |rider: Arc<R>| over.land(Seat { rider, knows: Knows::Already }, why());
                 riders.into_iter().for_each(lost);
             } else {
                 let mut group = Group { flight: Flight::new(now), introduced: SmallVec::new() };
-                state.become_lane(lazy);
+                state.become_lane(traces == Traces::Assumed);
                 for rider in riders {
                     let limit = Deadline::counted(rider.limit(), now);
                     deadline = deadline.min(limit);
@@ -278,6 +295,10 @@ impl Link {
             keeper::nudge(deadline);
         }
         over.tell();
+        if spoilt {
+            let why = "a lease has changed what after_connect had prepared: declared selects would find another session";
+            self.kill(Error::closed(why, Outcome::NotSent));
+        }
     }
 
     /// What becomes of those who wanted to be sent here, if nobody can be.

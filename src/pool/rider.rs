@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::core::{ConnectionId, Ride, Riding, Ticket, Weight};
 use super::inner::{Inner, Waking};
-use crate::connection::{self, Answer, Fit, Landing, Link, Plan, Request, check, stale};
+use crate::connection::{self, Answer, Fit, Landing, Link, Plan, Request, Traces, check, stale};
 use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
@@ -165,7 +165,12 @@ impl Inner {
             // Nor can the others; its members are run on connections of their own.
             this.lanes.store(false, Ordering::Relaxed);
         }
-        link.depart(group, this.resets(), now);
+        let traces = match (this.resets(), &this.options.after_connect) {
+            (true, _) => Traces::Assumed,
+            (false, Some(_)) => Traces::Spoil,
+            (false, None) => Traces::Reset,
+        };
+        link.depart(group, traces, now);
     }
 
     /// It was refused while it waited for a seat.

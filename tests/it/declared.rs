@@ -595,7 +595,7 @@ fn a_type_without_a_binary_form_comes_as_text() {
     test.finish();
 }
 
-#[select(DB, "SELECT * FROM tenants ORDER BY 1")]
+#[select(DB, exclusive, "SELECT * FROM tenants ORDER BY 1")]
 fn tenants() -> Query<Row>;
 
 #[query(DB, "INSERT INTO tenants (id) VALUES (:id) RETURNING *")]

@@ -48,6 +48,7 @@ mod start_up;
 mod statements;
 mod storm;
 mod streams;
+mod streams_ahead;
 mod support;
 mod terminals;
 mod threads;

@@ -1,7 +1,8 @@
 //! What a workload is there for: the differences of its systems.
 
 use crate::count::Count;
-use crate::report::{Report, median};
+use crate::median::median;
+use crate::report::Report;
 use crate::workload::Workload;
 
 /// Client CPU in nanoseconds, instructions and allocations of an operation; what was not measured is none.
@@ -88,11 +89,19 @@ mod tests {
             client_us_per_op: Some(microseconds),
             p50_us: None,
             p99_us: None,
+            p999_us: None,
             max_us: None,
             rss_mb: 0.0,
+            offer: None,
+            recovery: None,
+            lanes: None,
+            peaks: None,
             in_turns_ns_per_op: None,
             all_ops: None,
             errors: 0,
+            wrong: 0,
+            hung: 0,
+            kinds: Default::default(),
         }
     }
 

@@ -39,9 +39,9 @@ pub fn of(
     system: &System,
     case: Workload,
     operations: u64,
-    run: impl Fn(Vec<String>, u64) -> Result<Option<String>>,
+    mut run: impl FnMut(Vec<String>, u64) -> Result<Option<String>>,
 ) -> Result<Option<Count>> {
-    let (Some(once), Some(twice)) = (totals(&run, operations)?, totals(&run, operations * 2)?) else {
+    let (Some(once), Some(twice)) = (totals(&mut run, operations)?, totals(&mut run, operations * 2)?) else {
         return Ok(None);
     };
     let per_op = |once: u64, twice: u64| rounded((twice as f64 - once as f64) / operations as f64);
@@ -65,7 +65,7 @@ struct Totals {
 
 /// `None` if it failed, or gave wrong answers.
 fn totals(
-    run: &impl Fn(Vec<String>, u64) -> Result<Option<String>>,
+    run: &mut impl FnMut(Vec<String>, u64) -> Result<Option<String>>,
     operations: u64,
 ) -> Result<Option<Totals>> {
     let file = env::temp_dir().join(format!("peers-callgrind.{}", process::id()));

@@ -2,19 +2,28 @@
 //!
 //! One process measures one system on one workload. Without `--child` this program is the orchestrator: it starts a server,
 //! fills it, and runs itself once per system and round, interleaved, because machines drift. Only ratios within one such
-//! run mean anything. Each run prints a line of JSON; the table of medians goes to standard error.
+//! run mean anything. Each run prints a line of JSON; the table of medians goes to standard error. Lines that were kept
+//! become `docs/benchmarks.md` by `--report`.
 
 mod arguments;
 mod books;
+mod bulk;
+mod child;
 mod compare;
 mod count;
+mod document;
 mod events;
-mod meter;
+mod machine;
+mod measure;
+mod median;
 mod orchestrate;
 mod process;
 mod readings;
 mod report;
+mod restart;
+mod session;
 mod systems;
+mod table;
 mod tpcb;
 mod transaction;
 mod update;
@@ -43,6 +52,7 @@ fn main() -> ExitCode {
         }
         Role::Orchestrator => orchestrate::run(&arguments),
         Role::Child(system) => systems::run(system, &arguments),
+        Role::Report(files) => document::write(files),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

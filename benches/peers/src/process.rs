@@ -37,6 +37,11 @@ pub fn peak_bytes() -> Result<u64> {
     kilobytes("/proc/self/status", "VmHWM:")
 }
 
+/// Forgets the most it has ever had: from now on it is what it has now (Linux, proc(5), "clear_refs").
+pub fn forget_peak() -> Result<()> {
+    Ok(fs::write("/proc/self/clear_refs", "5")?)
+}
+
 /// The memory it has resident now, in bytes. Exact, unlike `VmRSS`, which each thread counts for itself first.
 pub fn resident_bytes() -> Result<u64> {
     kilobytes("/proc/self/smaps_rollup", "Rss:")

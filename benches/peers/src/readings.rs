@@ -2,7 +2,7 @@
 
 use maypole::{Pool, Result};
 
-use crate::meter::Sum;
+use crate::measure::Sum;
 
 pub const SELECT: &str = "SELECT id, serial, label, valid, value FROM reading WHERE id <= $1";
 

@@ -1,8 +1,11 @@
-//! The line of one run, and the table of the medians of many.
+//! The line of one run.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::meter::{Cost, Tally};
+use crate::measure::{Cost, Tally};
+use crate::restart::Recovery;
 use crate::workload::Load;
 use crate::{Result, process};
 
@@ -19,8 +22,22 @@ pub struct Report {
     pub client_us_per_op: Option<f64>,
     pub p50_us: Option<f64>,
     pub p99_us: Option<f64>,
+    #[serde(default)]
+    pub p999_us: Option<f64>,
     pub max_us: Option<f64>,
     pub rss_mb: f64,
+    /// What was offered at a fixed rate.
+    #[serde(flatten)]
+    pub offer: Option<Offer>,
+    /// After a restart of the server.
+    #[serde(flatten)]
+    pub recovery: Option<Recovery>,
+    /// How maypole's selects shared connections.
+    #[serde(flatten)]
+    pub lanes: Option<Lanes>,
+    /// While many rows were read.
+    #[serde(flatten)]
+    pub peaks: Option<Peaks>,
     /// What the CPU takes more than for the system it is compared with, both in turns in one process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_turns_ns_per_op: Option<f64>,
@@ -29,6 +46,47 @@ pub struct Report {
     pub all_ops: Option<u64>,
     /// Operations that failed; wrong answers are among them.
     pub errors: u64,
+    /// Answers that were not those to the question.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub wrong: u64,
+    /// Tasks that never came to their end.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub hung: u64,
+    /// The errors by what they said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kinds: BTreeMap<String, u64>,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Operations that came at a fixed rate, whether those before were answered or not. Latencies are from when one was due.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    pub rate: f64,
+    /// Due in the window, and not answered within a second from then.
+    pub not_carried: u64,
+    /// The slow ones that were answered.
+    pub slow: u64,
+}
+
+/// What maypole's pool has counted, warm-up and all.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Lanes {
+    pub groups: u64,
+    pub selects: u64,
+    pub sent_again: u64,
+    pub run_alone: u64,
+}
+
+/// The most memory that reading needed above what the process had before, for few rows and for many.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Peaks {
+    pub few_rows: u64,
+    pub few_peak_kib: u64,
+    pub many_rows: u64,
+    pub many_peak_kib: u64,
 }
 
 /// What something weighs.
@@ -63,11 +121,19 @@ impl Report {
             client_us_per_op: figure(Some(cost.cpu.as_secs_f64() * 1e6 / ops)),
             p50_us: figure(all.latencies.quantile(0.5)),
             p99_us: figure(all.latencies.quantile(0.99)),
+            p999_us: figure(all.latencies.quantile(0.999)),
             max_us: figure(all.latencies.max()),
             rss_mb: rounded(process::peak_bytes()? as f64 / 1e6),
+            offer: None,
+            recovery: None,
+            lanes: None,
+            peaks: None,
             in_turns_ns_per_op: None,
             all_ops: load.workload.changes_tables().then_some(all.all_ops),
             errors: all.errors,
+            wrong: all.wrong,
+            hung: 0,
+            kinds: all.kinds.into_map(),
         })
     }
 
@@ -79,6 +145,7 @@ impl Report {
             &mut self.client_us_per_op,
             &mut self.p50_us,
             &mut self.p99_us,
+            &mut self.p999_us,
             &mut self.max_us,
         ] {
             *figure = None;
@@ -111,90 +178,27 @@ pub fn rounded(number: f64) -> f64 {
     format!("{number:.4e}").parse().unwrap_or(number)
 }
 
-/// The medians of the rounds of each system, in the order of `systems`, and their ratio to the first of them.
-pub fn table(reports: &[Report], systems: &[&str]) -> String {
-    let median_of = |system: &str, figure: &dyn Fn(&Report) -> Option<f64>| {
-        median(reports.iter().filter(|report| report.system == system).filter_map(figure).collect())
-    };
-    let text = |figure: Option<f64>| match figure {
-        Some(figure) if figure >= 100.0 => format!("{figure:.0}"),
-        Some(figure) if figure >= 10.0 => format!("{figure:.1}"),
-        Some(figure) if figure >= 1.0 => format!("{figure:.2}"),
-        Some(figure) => format!("{figure:.4}"),
-        None => "-".to_owned(),
-    };
-    let ratio = |mine: Option<f64>, theirs: Option<f64>| match (mine, theirs) {
-        (Some(mine), Some(theirs)) if mine > 0.0 => format!("{:.2}", theirs / mine),
-        _ => "-".to_owned(),
-    };
-    let first = systems.first().copied().unwrap_or_default();
-    let heads = ["ops/s", "ratio", "client us/op", "ratio", "p50 us", "p99 us", "max us", "rss MB", "errors"];
-    let mut lines = vec![row("system", &heads.map(str::to_owned))];
-    for system in systems {
-        let speed = |report: &Report| report.ops_per_s;
-        let cost = |report: &Report| report.client_us_per_op;
-        let errors: u64 =
-            reports.iter().filter(|report| report.system == *system).map(|report| report.errors).sum();
-        lines.push(row(
-            system,
-            &[
-                text(median_of(system, &speed)),
-                ratio(median_of(first, &speed), median_of(system, &speed)),
-                text(median_of(system, &cost)),
-                ratio(median_of(first, &cost), median_of(system, &cost)),
-                text(median_of(system, &|report| report.p50_us)),
-                text(median_of(system, &|report| report.p99_us)),
-                text(median_of(system, &|report| report.max_us)),
-                text(median_of(system, &|report| Some(report.rss_mb))),
-                errors.to_string(),
-            ],
-        ));
-    }
-    lines.join("\n")
-}
-
-fn row(name: &str, cells: &[String; 9]) -> String {
-    let [speed, speed_ratio, cost, cost_ratio, p50, p99, max, rss, errors] = cells;
-    format!(
-        "{name:20}{speed:>11}{speed_ratio:>7}{cost:>14}{cost_ratio:>7}{p50:>10}{p99:>10}{max:>10}{rss:>8}{errors:>8}"
-    )
-}
-
-pub fn median(mut figures: Vec<f64>) -> Option<f64> {
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    match figures.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(figures[middle]),
-        _ => Some((figures[middle - 1] + figures[middle]) / 2.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::meter::Window;
+    use crate::measure::{Failure, Window};
     use crate::workload::Workload;
     use crate::world::stored;
 
     #[test]
     fn a_run_with_a_wrong_answer_has_no_speed() {
-        let load = Load {
-            workload: Workload::Select,
-            conns: 1,
-            tasks: 1,
-            seconds: 1.0,
-            round: 1,
-            operations: None,
-            url: String::new(),
-        };
+        let load = Load::of_test(Workload::Select);
         let cost = Cost { wall: Duration::from_secs(1), cpu: Duration::from_millis(500) };
         let report = |answer: Result<(i32, i32)>| {
-            let mut tally = Tally::new(Window::open_now(Duration::from_secs(60)), 0);
-            tally.answered(7, Ok::<_, String>((7, stored(7))));
-            tally.answered(8, answer);
+            let mut tally = Tally::new(&load, &Window::counting(), 0);
+            for (id, answer) in [(7, Ok((7, stored(7)))), (8, answer)] {
+                assert!(tally.goes_on());
+                if tally.is_right::<Failure>(id, answer) {
+                    tally.done();
+                }
+            }
             Report::new("test", &load, cost, vec![tally]).unwrap()
         };
         let figures = |report: &Report| (report.errors, report.ops_per_s, report.client_us_per_op);
@@ -207,13 +211,6 @@ mod tests {
         assert_eq!(report(Err("lost".into())), (1, Some(1.0), Some(500_000.0)));
         assert_eq!(report(Ok((9, stored(9)))), (1, None, None));
         assert_eq!(report(Ok((8, stored(8) + 1))), (1, None, None));
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! whether a connection still lives. Limits and checks are at their defaults; what is checked takes no time.
 
 use std::convert::Infallible;
-use std::fmt::Display;
 use std::future::Future;
 
 use tokio::runtime::Runtime;
@@ -10,6 +9,7 @@ use tokio::runtime::Runtime;
 use super::System;
 use super::tokio_tasks::{self, measure};
 use crate::Result;
+use crate::measure::Failure;
 use crate::workload::{BATCH, Load, Workload};
 
 const WORKLOADS: &[Workload] = &[Workload::Borrow, Workload::BorrowContended];
@@ -59,17 +59,19 @@ impl bb8::ManageConnection for Nothing {
 
 /// A pool that can be borrowed from.
 trait Borrow: Clone + Send + Sync + 'static {
-    fn borrow(&self) -> impl Future<Output = std::result::Result<impl Send, impl Display + Send>> + Send;
+    fn borrow(
+        &self,
+    ) -> impl Future<Output = std::result::Result<impl Send, impl Into<Failure> + Send>> + Send;
 }
 
 impl Borrow for deadpool::managed::Pool<Nothing> {
-    async fn borrow(&self) -> std::result::Result<impl Send, impl Display + Send> {
+    async fn borrow(&self) -> std::result::Result<impl Send, impl Into<Failure> + Send> {
         self.get().await
     }
 }
 
 impl Borrow for bb8::Pool<Nothing> {
-    async fn borrow(&self) -> std::result::Result<impl Send, impl Display + Send> {
+    async fn borrow(&self) -> std::result::Result<impl Send, impl Into<Failure> + Send> {
         self.get().await
     }
 }
@@ -100,7 +102,7 @@ fn borrow(name: &str, load: &Load, runtime: &Runtime, pool: &impl Borrow) -> Res
 async fn fill(pool: &impl Borrow, count: usize) -> Result<()> {
     let mut things = Vec::new();
     for _ in 0..count {
-        things.push(pool.borrow().await.map_err(|error| error.to_string())?);
+        things.push(pool.borrow().await.map_err(Into::<Failure>::into)?);
     }
     Ok(())
 }
@@ -112,7 +114,7 @@ fn uncontended(name: &str, load: &Load, runtime: &Runtime, pool: &impl Borrow) -
             while tally.goes_on() {
                 for _ in 0..BATCH {
                     if let Err(error) = pool.borrow().await {
-                        tally.fail(&error);
+                        tally.fail(error);
                         return tally;
                     }
                 }
@@ -135,7 +137,7 @@ fn contended(name: &str, load: &Load, runtime: &Runtime, pool: &impl Borrow) -> 
                         drop(thing);
                         tally.done();
                     }
-                    Err(error) => tally.fail(&error),
+                    Err(error) => tally.fail(error),
                 }
             }
             tally

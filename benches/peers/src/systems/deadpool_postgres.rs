@@ -1,4 +1,6 @@
 //! deadpool-postgres as its documentation recommends: `prepare_cached`, the fast recycling method, two worker threads.
+//!
+//! Fast recycling is its default, and asks the server nothing.
 
 use std::time::Duration;
 
@@ -7,41 +9,37 @@ use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 
 use super::System;
-use super::tokio_tasks::{self, measure};
+use super::tokio_tasks::{self, Peer};
 use crate::report::Weight;
 use crate::workload::{Load, Workload};
 use crate::{Result, process, world};
 
 pub const SYSTEM: System = System {
     name: "deadpool-postgres",
-    workloads: &[Workload::Select, Workload::Latency, Workload::Memory],
+    workloads: &[
+        Workload::Select,
+        Workload::Latency,
+        Workload::Queries20,
+        Workload::Restart,
+        Workload::Memory,
+    ],
     run,
 };
 
 fn run(name: &'static str, load: &Load) -> Result<()> {
     let runtime = tokio_tasks::runtime()?;
     match load.workload {
-        Workload::Select | Workload::Latency => select(name, load, &runtime),
         Workload::Memory => memory(name, load, &runtime),
-        other => Err(format!("{name} does not do {}", other.name()).into()),
+        _ => tokio_tasks::select(name, load, &runtime, vec![warm_pool(load, &runtime)?]),
     }
 }
 
-fn select(name: &str, load: &Load, runtime: &Runtime) -> Result<()> {
-    let pool = warm_pool(load, runtime)?;
-    measure(name, load, runtime, |mut tally| {
-        let pool = pool.clone();
-        async move {
-            while let Some(id) = tally.next_id() {
-                tally.answered(id, ask(&pool, id).await);
-            }
-            tally
-        }
-    })
-}
+impl Peer for Pool {
+    type Error = PoolError;
 
-async fn ask(pool: &Pool, id: i32) -> std::result::Result<(i32, i32), PoolError> {
-    ask_on(&pool.get().await?, id).await
+    async fn ask(&self, id: i32) -> std::result::Result<(i32, i32), PoolError> {
+        ask_on(&self.get().await?, id).await
+    }
 }
 
 async fn ask_on(client: &Object, id: i32) -> std::result::Result<(i32, i32), PoolError> {
@@ -64,7 +62,7 @@ fn pool(load: &Load, limit: usize) -> Result<Pool> {
 }
 
 /// A pool whose connections are all open and know the statement.
-fn warm_pool(load: &Load, runtime: &Runtime) -> Result<Pool> {
+pub fn warm_pool(load: &Load, runtime: &Runtime) -> Result<Pool> {
     let pool = pool(load, load.conns)?;
     runtime.block_on(warm(&pool, load.conns))?;
     Ok(pool)

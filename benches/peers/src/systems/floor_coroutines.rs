@@ -1,40 +1,31 @@
 //! The floor of coroutines: one per connection on may's own sockets, otherwise as [`super::floor_blocking`]. What it costs
-//! more than that is the price of may; what maypole costs more than this is maypole's.
+//! more than that is the price of may; what a lease of maypole costs more than this is maypole's.
 
 use may::io::CoIo;
-use maypole::JoinHandle;
 
 use super::System;
+use super::coroutines::configure;
 use super::floor_blocking::Floor;
+use super::threads::ask_for_rows;
 use crate::Result;
-use crate::meter::Tally;
-use crate::report::Report;
+use crate::measure::Crew;
 use crate::workload::{Load, Workload};
 
 pub const SYSTEM: System =
     System { name: "floor-coroutines", workloads: &[Workload::Select, Workload::Latency], run: select };
 
 fn select(name: &'static str, load: &Load) -> Result<()> {
-    may::config().set_workers(2).set_worker_pin(false);
-    let coroutines = load.conns.min(load.tasks);
-    let floors = (0..coroutines)
-        .map(|_| Ok(Floor::open(&load.url)?.onto(|stream| CoIo::new(stream).map_err(std::io::Error::from))?));
-    let floors = floors.collect::<Result<Vec<_>>>()?;
-    let window = load.window();
-    let tasks: Vec<JoinHandle<Tally>> = floors
-        .into_iter()
-        .enumerate()
-        .map(|(task, mut floor)| {
-            let mut tally = Tally::new(window, load.seed(task));
-            maypole::spawn(move || {
-                while let Some(id) = tally.next_id() {
-                    tally.answered(id, floor.ask(id));
-                }
-                tally
-            })
-        })
-        .collect();
-    let cost = window.watch()?;
-    let tallies = tasks.into_iter().map(|task| task.join().map_err(|_| "a coroutine panicked"));
-    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
+    configure(load);
+    let mut crew = Crew::new(name, load);
+    for _ in 0..load.conns.min(load.tasks) {
+        let floor = Floor::open(&load.url)?;
+        let mut floor = floor.onto(|stream| CoIo::new(stream).map_err(std::io::Error::from))?;
+        let (mut tally, sender) = crew.member();
+        maypole::spawn(move || {
+            // A failure ends it, so it never sleeps.
+            ask_for_rows(&mut tally, 1, |id| floor.ask(id));
+            sender.send(tally)
+        });
+    }
+    crew.report()?.print()
 }

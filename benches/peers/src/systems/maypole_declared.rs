@@ -3,13 +3,14 @@
 //! That is some ten nanoseconds, and two processes differ by more for no reason. So the declared ones also do both in turns in
 //! one process, and report the difference.
 
-use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-use maypole::{Database, FromRow, Pool, Query, Result as Answer, select};
+use maypole::{FromRow, Pool, Query, Result as Answer, select};
 
-use super::{System, maypole_lease};
-use crate::report::{median, rounded};
+use super::maypole_pool::{DB, pool, use_pool};
+use super::{System, coroutines};
+use crate::median::median;
+use crate::report::rounded;
 use crate::workload::{BATCH, Load, Workload};
 use crate::world::{self, Ids, stored};
 use crate::{Result, process};
@@ -24,12 +25,6 @@ pub const DECLARED_POOL: System =
 const fn system(name: &'static str, run: fn(&'static str, &Load) -> Result<()>) -> System {
     System { name, workloads: &[Workload::Declared], run }
 }
-
-/// Set before anything is measured.
-static POOL: OnceLock<Pool> = OnceLock::new();
-
-/// There is no settings file here: the database is made of the pool, for both ways alike.
-pub static DB: LazyLock<Database> = LazyLock::new(|| Database::from(POOL.wait().clone()));
 
 #[derive(FromRow)]
 struct World {
@@ -72,8 +67,9 @@ impl Way {
 type Ask<'a> = &'a dyn Fn(i32) -> Answer<World>;
 
 fn run(name: &'static str, load: &Load, way: Way) -> Result<()> {
-    maypole_lease::configure(load);
-    let pool = database_pool(load)?;
+    coroutines::configure(load);
+    let pool = pool(load, load.conns)?;
+    use_pool(pool.clone())?;
     let mut difference = None;
     if way.declared && load.operations.is_none() {
         let (load, pool) = (load.clone(), pool.clone());
@@ -81,27 +77,22 @@ fn run(name: &'static str, load: &Load, way: Way) -> Result<()> {
             maypole::spawn(move || way.both(&pool, |by_hand, declared| in_turns(&load, by_hand, declared)));
         difference = task.join().map_err(|_| "the coroutine panicked")???;
     }
-    let mut report = maypole_lease::measure(name, load, move |tally| {
+    let mut report = coroutines::measure(name, load, move |tally| {
         let done = way.both(&pool, |by_hand, declared| {
             let ask = if way.declared { declared } else { by_hand };
-            while let Some(id) = tally.next_id() {
-                tally.answered(id, ask(id).map(|world| (world.id, world.randomnumber)));
+            while tally.goes_on() {
+                let id = tally.id();
+                if tally.is_right(id, ask(id).map(|world| (world.id, world.randomnumber))) {
+                    tally.done();
+                }
             }
         });
         if let Err(error) = done {
-            tally.fail(&error);
+            tally.fail(error);
         }
     })?;
     report.in_turns_ns_per_op = difference.map(rounded);
     report.print()
-}
-
-/// Makes the pool of the database.
-pub fn database_pool(load: &Load) -> Result<Pool> {
-    let pool = maypole_lease::pool(load, load.conns)?;
-    POOL.set(pool.clone()).map_err(|_| "the pool is made twice")?;
-    LazyLock::force(&DB);
-    Ok(pool)
 }
 
 /// How many nanoseconds of CPU the declared one takes more: the median of many pairs.

@@ -8,9 +8,10 @@ use std::hint::black_box;
 
 use maypole::{Columns, FromRow, Lease, Result as Answer, RowRef};
 
-use super::{System, maypole_lease};
+use super::maypole_pool::pool;
+use super::{System, coroutines};
 use crate::Result;
-use crate::meter::{Cost, Sum, Tally, pieces};
+use crate::measure::{Cost, Sum, Tally, pieces};
 use crate::readings::{self, TIMES};
 use crate::report::Report;
 use crate::workload::{Load, Workload};
@@ -125,8 +126,8 @@ impl<T: FromRow> FromRow for Again<T> {
 }
 
 fn measure<T: Reading>(name: &'static str, load: &Load) -> Result<()> {
-    maypole_lease::configure(load);
-    let lease = maypole_lease::pool(load, 1)?.connection()?;
+    coroutines::configure(load);
+    let lease = pool(load, 1)?.connection()?;
     let rows = if load.operations.is_some() { readings::COUNTED } else { readings::ROWS };
     let load = load.clone();
     let task = maypole::spawn(move || -> Result<(Load, Cost, Tally)> {

@@ -3,8 +3,8 @@
 
 use maypole::{Query, Result as Answer, TxOptions, query, select};
 
-use super::maypole_declared::{DB, database_pool};
-use super::{System, maypole_lease};
+use super::maypole_pool::{DB, open, pool, use_pool};
+use super::{System, coroutines};
 use crate::Result;
 use crate::tpcb::{Transfer, Transferred};
 use crate::transaction::{CONFLICTS, RETRIES};
@@ -55,17 +55,18 @@ fn run(
     update: fn(Change) -> Answer<Changed>,
     tpcb: fn(Transfer) -> Answer<Transferred>,
 ) -> Result<()> {
-    maypole_lease::configure(load);
-    let pool = database_pool(load)?;
-    drop(maypole_lease::open(&pool, load.conns)?);
+    coroutines::configure(load);
+    let pool = pool(load, load.conns)?;
+    drop(open(&pool, load.conns)?);
+    use_pool(pool)?;
     let report = if load.workload == Workload::Update {
-        maypole_lease::measure(name, load, move |tally| {
+        coroutines::measure(name, load, move |tally| {
             while let Some(change) = tally.next() {
                 tally.settled(change, update(change));
             }
         })
     } else {
-        maypole_lease::measure(name, load, move |tally| {
+        coroutines::measure(name, load, move |tally| {
             while let Some(transfer) = tally.next() {
                 tally.settled(transfer, tpcb(transfer));
             }

@@ -17,7 +17,7 @@ use tokio_postgres::config::Host;
 
 use super::System;
 use crate::Result;
-use crate::meter::{Cost, Tally};
+use crate::measure::{Cost, Tally, Window};
 use crate::process::{children_cpu_time, children_peak_bytes};
 use crate::report::{Report, rounded};
 use crate::workload::{Load, Workload};
@@ -131,7 +131,7 @@ impl Summary {
 /// "Per-Transaction Logging").
 fn tallies(load: &Load, log: &Path) -> Result<Vec<Tally>> {
     let mut tallies: Vec<_> =
-        (0..load.conns).map(|client| Tally::new(load.window(), load.seed(client))).collect();
+        (0..load.conns).map(|client| Tally::new(load, &Window::of(0), client)).collect();
     let folder = log.parent().ok_or("the log has no folder")?;
     let prefix = format!("{}.", log.file_name().unwrap_or_default().to_string_lossy());
     for entry in fs::read_dir(folder)? {

@@ -4,21 +4,29 @@
 //! Without the test before each use, a round trip that is on if nobody says otherwise: the others do not ask the server
 //! either.
 
-use std::thread;
-
 use r2d2_postgres::PostgresConnectionManager;
 use r2d2_postgres::postgres::{self, Client, NoTls, Statement};
 use r2d2_postgres::r2d2::{self, PooledConnection};
 
 use super::System;
+use super::threads::{ask_for_rows, measure};
 use crate::Result;
-use crate::meter::Tally;
-use crate::report::Report;
+use crate::measure::Tally;
 use crate::transaction::{self, retried};
 use crate::update::{self, Change, Changed};
 use crate::workload::{Load, Workload};
 
-pub const SYSTEM: System = System { name: "r2d2-postgres", workloads: &[Workload::Update], run };
+pub const SYSTEM: System = System {
+    name: "r2d2-postgres",
+    workloads: &[
+        Workload::Select,
+        Workload::Latency,
+        Workload::Queries20,
+        Workload::Restart,
+        Workload::Update,
+    ],
+    run,
+};
 
 /// More threads only cost more.
 const MOST_THREADS: usize = 64;
@@ -44,21 +52,31 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     // It opens them all before it returns.
     let pool =
         r2d2::Pool::builder().max_size(u32::try_from(load.conns)?).test_on_check_out(false).build(manager)?;
-    let window = load.window();
-    let threads: Vec<_> = (0..load.tasks.min(MOST_THREADS))
-        .map(|task| {
-            let (pool, mut tally) = (pool.clone(), Tally::new(window, load.seed(task)));
-            thread::spawn(move || {
+    let threads = 0..load.tasks.min(MOST_THREADS);
+    if load.workload == Workload::Update {
+        let update = threads.map(|_| {
+            let pool = pool.clone();
+            move |tally: &mut Tally| {
                 while let Some(change) = tally.next() {
                     tally.settled(change, retried(is_conflict, || update(&pool, change)));
                 }
-                tally
-            })
-        })
-        .collect();
-    let cost = window.watch()?;
-    let tallies = threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked"));
-    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
+            }
+        });
+        return measure(name, load, update);
+    }
+    let selects = load.selects();
+    let select = threads.map(|_| {
+        let pool = pool.clone();
+        move |tally: &mut Tally| ask_for_rows(tally, selects, |id| select(&pool, id))
+    });
+    measure(name, load, select)
+}
+
+fn select(pool: &Pool, id: i32) -> std::result::Result<(i32, i32), Failure> {
+    let mut client = pool.get()?;
+    let statements = statements(&mut client)?;
+    let row = client.query_one(&statements.select, &[&id])?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 fn is_conflict(failure: &Failure) -> bool {
@@ -107,6 +125,15 @@ impl std::fmt::Display for Failure {
         match self {
             Failure::Pool(error) => error.fmt(f),
             Failure::Postgres(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Failure::Pool(error) => error.source(),
+            Failure::Postgres(error) => error.source(),
         }
     }
 }

@@ -4,9 +4,10 @@
 //! Without the ping before each use, a round trip that is on if nobody says otherwise: the others do not ask the server
 //! either. The ping after each use can't be switched off.
 
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPool;
 
 use super::System;
+use super::sqlx_select::open_pool;
 use super::tokio_tasks::{self, measure};
 use crate::Result;
 use crate::tpcb::{self, Transfer, Transferred};
@@ -40,18 +41,6 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
             }
         })
     }
-}
-
-/// A pool whose connections are all open.
-async fn open_pool(load: &Load) -> Result<PgPool> {
-    let limit = u32::try_from(load.conns)?;
-    let options = PgPoolOptions::new().max_connections(limit).test_before_acquire(false);
-    let pool = options.connect(&load.url).await?;
-    let mut connections = Vec::new();
-    for _ in 0..limit {
-        connections.push(pool.acquire().await?);
-    }
-    Ok(pool)
 }
 
 fn is_conflict(error: &sqlx::Error) -> bool {

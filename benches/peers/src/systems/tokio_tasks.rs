@@ -1,12 +1,13 @@
-//! Tasks of tokio, on two worker threads.
+//! Tasks of tokio, on two worker threads. All peers that run on tokio are measured by this code.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
 
 use crate::Result;
-use crate::meter::Tally;
-use crate::report::Report;
+use crate::measure::{Crew, Failure, REST, Tally};
 use crate::workload::Load;
 
 pub fn runtime() -> Result<Runtime> {
@@ -18,10 +19,50 @@ pub fn measure<F>(name: &str, load: &Load, runtime: &Runtime, work: impl Fn(Tall
 where
     F: Future<Output = Tally> + Send + 'static,
 {
-    let window = load.window();
-    let tasks: Vec<_> =
-        (0..load.tasks).map(|task| runtime.spawn(work(Tally::new(window, load.seed(task))))).collect();
-    let cost = window.watch()?;
-    let tallies = tasks.into_iter().map(|task| runtime.block_on(task));
-    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)?.print()
+    let mut crew = Crew::new(name, load);
+    for _ in 0..load.tasks {
+        let (tally, sender) = crew.member();
+        let work = work(tally);
+        runtime.spawn(async move { sender.send(work.await) });
+    }
+    crew.report()?.print()
+}
+
+/// Something that can be asked for a row.
+pub trait Peer: Send + Sync + 'static {
+    type Error: Into<Failure> + Send;
+
+    fn ask(&self, id: i32) -> impl Future<Output = std::result::Result<(i32, i32), Self::Error>> + Send;
+}
+
+/// Has the tasks ask for rows, and prints what came of it. Of several peers, each task has one.
+pub fn select<P: Peer>(name: &str, load: &Load, runtime: &Runtime, peers: Vec<P>) -> Result<()> {
+    let peers: Vec<Arc<P>> = peers.into_iter().map(Arc::new).collect();
+    let selects = load.selects();
+    let turn = std::cell::Cell::new(0);
+    measure(name, load, runtime, |tally| {
+        let peer = peers[turn.replace(turn.get() + 1) % peers.len()].clone();
+        ask_for_rows(peer, tally, selects)
+    })
+}
+
+async fn ask_for_rows<P: Peer>(peer: Arc<P>, mut tally: Tally, selects: usize) -> Tally {
+    let mut first = tally.first_of(selects);
+    while tally.goes_on() {
+        let mut right = true;
+        for _ in std::mem::take(&mut first)..selects {
+            let id = tally.id();
+            let answer = peer.ask(id).await;
+            right = tally.is_right(id, answer);
+            if !right {
+                break;
+            }
+        }
+        if right {
+            tally.done();
+        } else {
+            sleep(REST).await;
+        }
+    }
+    tally
 }

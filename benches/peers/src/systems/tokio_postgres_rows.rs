@@ -10,13 +10,13 @@ use tokio::runtime::Builder;
 use tokio_postgres::{Client, NoTls, Row};
 
 use super::System;
-use crate::meter::{Sum, pieces};
+use crate::measure::{Sum, pieces};
 use crate::report::Report;
 use crate::workload::{Load, Workload};
 use crate::{Result, events};
 
 pub const SYSTEM: System =
-    System { name: "tokio-postgres", workloads: &[Workload::Rows, Workload::RowsCollected], run };
+    System { name: "tokio-postgres", workloads: &[Workload::Stream, Workload::StreamCollected], run };
 
 struct Event {
     id: i32,
@@ -35,18 +35,24 @@ fn run(name: &'static str, load: &Load) -> Result<()> {
     let (client, connection) = runtime.block_on(tokio_postgres::connect(&load.url, NoTls))?;
     runtime.spawn(connection);
     let client = Arc::new(client);
-    let streamed = load.workload == Workload::Rows;
-    let (cost, tally) = pieces(load, 1, events::expected(), || {
+    let streamed = load.workload == Workload::Stream;
+    let read = |select| -> Result<Sum> {
         let client = client.clone();
-        let read = async move { if streamed { stream(&client).await } else { collect(&client).await } };
+        let read = async move {
+            if streamed { stream(&client, select).await } else { collect(&client, select).await }
+        };
         runtime.block_on(runtime.spawn(read))?
-    })?;
-    Report::new(name, load, cost, vec![tally])?.print()
+    };
+    let peaks = streamed.then(|| events::peaks(read)).transpose()?;
+    let (cost, tally) = pieces(load, 1, events::expected(events::ROWS), || read(events::SELECT))?;
+    let mut report = Report::new(name, load, cost, vec![tally])?;
+    report.peaks = peaks;
+    report.print()
 }
 
-async fn stream(client: &Client) -> Result<Sum> {
+async fn stream(client: &Client, select: &'static str) -> Result<Sum> {
     let mut sum = Sum::default();
-    let mut rows = pin!(client.query_raw(events::SELECT, iter::empty::<i32>()).await?);
+    let mut rows = pin!(client.query_raw(select, iter::empty::<i32>()).await?);
     while let Some(row) = rows.try_next().await? {
         let Event { id, name, at } = Event::of(&row)?;
         events::add(&mut sum, id, &name, at);
@@ -54,10 +60,10 @@ async fn stream(client: &Client) -> Result<Sum> {
     Ok(sum)
 }
 
-async fn collect(client: &Client) -> Result<Sum> {
+async fn collect(client: &Client, select: &'static str) -> Result<Sum> {
     let mut sum = Sum::default();
     let mut all = Vec::new();
-    let mut rows = pin!(client.query_raw(events::SELECT, iter::empty::<i32>()).await?);
+    let mut rows = pin!(client.query_raw(select, iter::empty::<i32>()).await?);
     while let Some(row) = rows.try_next().await? {
         all.push(Event::of(&row)?);
     }

@@ -1,57 +1,44 @@
-//! maypole with a lease for each query: as its documentation shows, on two workers that are not pinned.
+//! maypole's pool: borrowing without a query, and what waiting and idle connections weigh. And what all of maypole that is
+//! measured has in common: a pool, and a database that is made of it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::{LazyLock, OnceLock};
 
 use may::coroutine::yield_now;
-use may::sync::SyncFlag;
-use maypole::{Database, JoinHandle, Lease, Pool};
+use maypole::{Database, Lease, Pool};
 
 use super::System;
-use crate::meter::Tally;
-use crate::report::{Report, Weight};
+use super::coroutines::{configure, measure, wait_until};
+use crate::report::Weight;
 use crate::workload::{BATCH, Load, Workload};
 use crate::{Result, process, world};
 
 pub const SYSTEM: System = System {
-    name: "maypole-lease",
-    workloads: &[
-        Workload::Select,
-        Workload::Latency,
-        Workload::Borrow,
-        Workload::BorrowContended,
-        Workload::Memory,
-    ],
+    name: "maypole",
+    workloads: &[Workload::Borrow, Workload::BorrowContended, Workload::Memory],
     run,
 };
+
+/// Set before anything is measured.
+static POOL: OnceLock<Pool> = OnceLock::new();
+
+/// There is no settings file here: the database is made of the pool.
+pub static DB: LazyLock<Database> = LazyLock::new(|| Database::from(POOL.wait().clone()));
+
+/// Makes it the pool of the database.
+pub fn use_pool(pool: Pool) -> Result<()> {
+    POOL.set(pool).map_err(|_| "the database is made twice")?;
+    LazyLock::force(&DB);
+    Ok(())
+}
 
 fn run(name: &'static str, load: &Load) -> Result<()> {
     configure(load);
     match load.workload {
-        Workload::Select | Workload::Latency => select(name, load),
         Workload::Borrow => borrow(name, load),
         Workload::BorrowContended => borrow_contended(name, load),
         Workload::Memory => memory(name, load),
         other => Err(format!("{name} does not do {}", other.name()).into()),
     }
-}
-
-/// Two workers, as the peers have. One where instructions are counted, so that chance does not decide who does what.
-pub fn configure(load: &Load) {
-    let workers = if load.operations.is_some() { 1 } else { 2 };
-    may::config().set_workers(workers).set_worker_pin(false);
-}
-
-fn select(name: &str, load: &Load) -> Result<()> {
-    let database = Arc::new(Database::from(warm_pool(load)?));
-    measure(name, load, move |tally| {
-        while let Some(id) = tally.next_id() {
-            tally.answered(id, database.query(world::SELECT, (id,)).unique::<(i32, i32)>());
-        }
-    })?
-    .print()
 }
 
 fn borrow(name: &str, load: &Load) -> Result<()> {
@@ -60,7 +47,7 @@ fn borrow(name: &str, load: &Load) -> Result<()> {
         while tally.goes_on() {
             for _ in 0..BATCH {
                 if let Err(error) = pool.connection() {
-                    return tally.fail(&error);
+                    return tally.fail(error);
                 }
             }
             tally.done_many(BATCH);
@@ -80,41 +67,11 @@ fn borrow_contended(name: &str, load: &Load) -> Result<()> {
                     drop(lease);
                     tally.done();
                 }
-                Err(error) => tally.fail(&error),
+                Err(error) => tally.fail(error),
             }
         }
     })?
     .print()
-}
-
-/// Runs the work in each coroutine; what came of it.
-///
-/// All begin together, released by one of them: a worker of may looks for new coroutines only when it has no others left,
-/// so those that yield in a loop would keep the rest from ever starting.
-pub fn measure(
-    name: &str,
-    load: &Load,
-    work: impl Fn(&mut Tally) + Clone + Send + 'static,
-) -> Result<Report> {
-    let window = load.window();
-    let gate = Arc::new((AtomicUsize::new(0), SyncFlag::new()));
-    let tasks: Vec<JoinHandle<Tally>> = (0..load.tasks)
-        .map(|task| {
-            let (work, gate, seed) = (work.clone(), gate.clone(), load.seed(task));
-            maypole::spawn(move || {
-                gate.0.fetch_add(1, Ordering::Relaxed);
-                gate.1.wait();
-                let mut tally = Tally::new(window, seed);
-                work(&mut tally);
-                tally
-            })
-        })
-        .collect();
-    wait_until(|| gate.0.load(Ordering::Relaxed) == load.tasks);
-    maypole::spawn(move || gate.1.fire()).join().map_err(|_| "the gate does not open")?;
-    let cost = window.watch()?;
-    let tallies = tasks.into_iter().map(|task| task.join().map_err(|_| "a coroutine panicked"));
-    Report::new(name, load, cost, tallies.collect::<std::result::Result<_, _>>()?)
 }
 
 pub fn pool(load: &Load, limit: usize) -> Result<Pool> {
@@ -133,7 +90,7 @@ pub fn open(pool: &Pool, count: usize) -> Result<Vec<Lease>> {
     Ok((0..count).map(|_| pool.connection()).collect::<maypole::Result<_>>()?)
 }
 
-fn warm(pool: &Pool, count: usize) -> Result<()> {
+pub fn warm(pool: &Pool, count: usize) -> Result<()> {
     for lease in &open(pool, count)? {
         lease.query(world::SELECT, (1,)).unique::<(i32, i32)>()?;
     }
@@ -165,11 +122,4 @@ fn memory(name: &str, load: &Load) -> Result<()> {
     warm(&many, load.conns + 1)?;
     wait_until(|| many.stats().idle == load.conns + 1);
     Weight::print(name, load, "idle connection", load.conns, before, process::resident_bytes()?)
-}
-
-/// Looks again and again, on the main thread.
-fn wait_until(condition: impl Fn() -> bool) {
-    while !condition() {
-        thread::sleep(Duration::from_millis(5));
-    }
 }
