@@ -152,3 +152,27 @@ fn a_lane_that_is_not_idle_in_the_end_is_not_used_again() {
     }
     test.finish();
 }
+
+/// The server says nothing any more, and the system does not notice: when nobody waits for its group any more, a lane is given up, as
+/// a lease is that can not be cleaned (reliability case 26).
+#[test]
+fn a_lane_that_has_gone_deaf_is_given_up_when_all_of_its_riders_have() {
+    selects!(DB);
+    let proxy = Proxy::start(&server().url());
+    let test = DB.is(TestPool::at(&proxy.url(), 1));
+    test.warm(|| echo(1).value().expect("an answer"));
+    let leases = test.all();
+    let riders = test.ask_while_all_are_lent(9, |n| {
+        echo(n).timeout(Duration::from_millis(100 + 20 * u64::from(n.unsigned_abs()))).value()
+    });
+    let deaf = proxy.connection(1).deaf();
+    drop(leases);
+    for rider in riders {
+        let error = rider.join().expect("no panic").expect_err("nobody answers");
+        assert!(error.is_timeout(), "{error:?}");
+    }
+    eventually("the connection is given up", || test.pool.stats().closed == 1);
+    assert_eq!(echo(8).value().expect("an answer"), 8, "on another connection");
+    deaf.release();
+    test.finish();
+}
