@@ -198,7 +198,7 @@ impl Lane {
     pub(super) fn parameter(&mut self, name: &str, value: &str) {
         let harmless = match name {
             "in_hot_standby" => true,
-            "default_transaction_read_only" => value == "on",
+            "default_transaction_read_only" if value == "on" => true,
             _ => self.preparing,
         };
         if self.is && !harmless {
