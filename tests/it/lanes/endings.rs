@@ -137,17 +137,21 @@ fn a_lane_that_is_not_idle_in_the_end_is_not_used_again() {
     selects!(DB);
     let proxy = Proxy::start(&server().url());
     let test = DB.is(TestPool::at(&proxy.url(), 1));
-    for status in [b'T', b'E', b'?'] {
+    for status in [b'T', b'E'] {
         test.warm(|| who(1).unique().expect("an answer"));
         let old = who(1).unique().expect("an answer").1;
         let leases = test.all();
         let riders = test.ask_while_all_are_lent(9, |n| who(n).unique());
-        let rule = proxy.on(Backend, b'Z', nth(1)).insert_before([notice("so"), ready(status)].concat());
+        // In place of the one that comes: that is held.
+        let said = proxy.on(Backend, b'C', nth(9)).insert_after([notice("so"), ready(status)].concat());
+        let held = proxy.connection(proxy.accepted()).on(Backend, b'Z', nth(1)).hold();
+        let closed = test.pool.stats().closed;
         drop(leases);
         for (n, rider) in (0..9).zip(riders) {
             assert_eq!(rider.join().expect("no panic").expect("an answer").0, n);
         }
-        rule.release();
+        eventually("the lane is given up", || test.pool.stats().closed > closed);
+        (said.release(), held.release());
         assert_ne!(who(1).unique().expect("an answer").1, old, "status {}", char::from(status));
     }
     test.finish();
