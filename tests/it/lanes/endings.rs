@@ -151,7 +151,8 @@ fn a_lane_that_is_not_idle_in_the_end_is_not_used_again() {
             assert_eq!(rider.join().expect("no panic").expect("an answer").0, n);
         }
         eventually("the lane is given up", || test.pool.stats().closed > closed);
-        (said.release(), held.release());
+        said.release();
+        held.release();
         assert_ne!(who(1).unique().expect("an answer").1, old, "status {}", char::from(status));
     }
     test.finish();
