@@ -160,18 +160,20 @@ impl Inner {
                         group.push(rider);
                     }
                 });
-                if group.is_empty() {
+                if group.is_empty() || !effects.open.is_empty() {
                     this.told(&core, &effects);
                 } else {
                     this.gauges.boarded(&core);
                 }
                 effects
             };
-            if group.is_empty() {
-                return Inner::carry_out(this, effects);
-            }
+            let none = group.is_empty();
             // One that has ended is told of; one that can't be a lane must not keep its place as one.
-            if link.depart(group, traces, now) || link.can_be_lane() {
+            let over = none || link.depart(group, traces, now) || link.can_be_lane();
+            if none || !effects.open.is_empty() {
+                Inner::carry_out(this, effects);
+            }
+            if over {
                 return;
             }
         }
