@@ -255,11 +255,12 @@ impl Link {
         self.state.lock().lane.learn(now);
     }
 
-    /// For the driver: queues a group, which it sends at once. If it does not, because the session can't be a lane or has ended, no
+    /// For the driver: queues selects in groups of so many, which it sends at once. If it does not, because the session can't be a lane or has ended, no
     /// member is on its way.
     pub(crate) fn depart<R: Rider + 'static>(
         &self,
         riders: Vec<Arc<R>>,
+        largest: usize,
         traces: Traces,
         now: Instant,
     ) -> bool {
@@ -276,7 +277,10 @@ impl Link {
             } else {
                 let mut group = Group { flight: Flight::new(now), introduced: SmallVec::new() };
                 state.become_lane(traces == Traces::Assumed);
-                for rider in riders {
+                for (count, rider) in riders.into_iter().enumerate() {
+                    if count > 0 && count % largest == 0 {
+                        state.end_group(false);
+                    }
                     let limit = Deadline::counted(rider.limit(), now);
                     deadline = deadline.min(limit);
                     let measured = rider.is_measured();
@@ -288,8 +292,7 @@ impl Link {
                         state.ask_clock();
                     }
                 }
-                let ticket = Ticket::of(Asker::Group, Deadline::NEVER).that_ends(Ends::Commit);
-                let _ = state.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
+                state.end_group(true);
                 state.lane.flight = Some(group.flight);
             }
             (keeper::covers(deadline), spoilt)
@@ -387,9 +390,15 @@ impl State {
             return;
         }
         self.order_reset(lazy);
-        self.reset_first(&Asker::Group);
+        self.reset_first(&Asker::Group { last: false });
         (self.lane.is, self.lane.preparing) = (true, true);
         self.send_in_front(BEGIN_LANE);
+    }
+
+    /// The Sync behind the members of a group.
+    fn end_group(&mut self, last: bool) {
+        let ticket = Ticket::of(Asker::Group { last }, Deadline::NEVER).that_ends(Ends::Commit);
+        let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
     }
 
     fn ask_clock(&mut self) {

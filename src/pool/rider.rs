@@ -162,14 +162,14 @@ impl Inner {
                 });
                 if group.is_empty() || !effects.open.is_empty() {
                     this.told(&core, &effects);
-                } else {
-                    this.gauges.boarded(&core);
                 }
+                this.gauges.boarded(&core, group.len().div_ceil(this.options.largest_group));
                 effects
             };
             let none = group.is_empty();
             // One that has ended is told of; one that can't be a lane must not keep its place as one.
-            let over = none || link.depart(group, traces, now) || link.can_be_lane();
+            let over =
+                none || link.depart(group, this.options.largest_group, traces, now) || link.can_be_lane();
             if none || !effects.open.is_empty() {
                 Inner::carry_out(this, effects);
             }
