@@ -7,6 +7,7 @@ mod endings;
 mod failures;
 mod fairness;
 mod locks;
+mod nesting;
 mod operations;
 mod roles;
 mod sessions;
