@@ -252,6 +252,7 @@ impl RowReader {
     ///
     /// The body is the number of columns (two bytes), then for each column the length of its value (four bytes, -1
     /// is NULL) and the value: see the PostgreSQL manual, "Message Formats".
+    #[inline]
     pub(crate) fn read<'a>(&'a mut self, reply: &'a Bytes, body: Range<usize>) -> Result<RowRef<'a>> {
         // What follows the body in the reply is out of reach; places count from the start of the reply.
         let Some(bytes) = reply.get(..body.end) else { return Err(malformed("it ends after the reply")) };

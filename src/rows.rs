@@ -11,8 +11,9 @@ use crate::pool::Lease;
 
 /// The rows of a query, one after the other, in bounded memory.
 ///
-/// They are asked for in chunks, the next while the last is being eaten. An error is the last item. Dropping it ends the
-/// query without reading the rest, and without waiting.
+/// They are asked for in chunks, the next ones while the last is being eaten. About 320 KiB of them are held, however many
+/// there are, or two rows if these are longer: see [`chunk`](crate::Query::chunk). An error is the last item. Dropping it
+/// ends the query without reading the rest, and without waiting.
 ///
 /// A statement that writes (`INSERT … RETURNING`) and streams outside a transaction is committed when the iterator has
 /// returned `None`; if that fails, the last item is the error. Of one that is dropped before its end nobody is told.

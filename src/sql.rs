@@ -81,7 +81,11 @@ impl<'q, P: Params> Sql<'q, P> {
         self
     }
 
-    /// How many rows a stream asks for at a time. If not said: 256 at first, then as many as make up 256 KiB, 8,192 at most.
+    /// How many rows a stream asks for at a time; one such chunk is asked for ahead of the one that is eaten.
+    ///
+    /// If not said: 256 at first, then as many as make up 64 KiB, 2,048 at most; and as many chunks ahead as make up 256 KiB,
+    /// so that the server never waits for its client. So about 320 KiB of rows are held, in buffers of up to twice that; two
+    /// rows if these are longer. Rows that are long all of a sudden come in what was asked for before: 10,240 at most.
     ///
     /// With a limit PostgreSQL does not use parallel plans (manual, "When Can Parallel Query Be Used?"). 0 asks for all
     /// rows at once: parallel plans become possible, and the whole result is held in memory.

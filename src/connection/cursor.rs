@@ -1,16 +1,17 @@
 //! A result read in chunks, in bounded memory. Uses: connection, deadline, error, execute, from_row, promise, protocol, row, ticket.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::execute::{Fit, Portal, Request};
-use super::ticket::Ends;
+use super::ticket::{Asker, Ticket};
 use super::{Connection, check};
 use crate::deadline::Deadline;
 use crate::error::{QueryContext, Result};
 use crate::from_row::FromRow;
-use crate::promise::{Claim, Waited};
+use crate::promise::{Claim, Waited, promise};
 use crate::protocol::decode::Messages;
 use crate::protocol::encode;
 use crate::protocol::session::Reply;
@@ -18,28 +19,49 @@ use crate::row::RowReader;
 
 /// How many rows the first chunk has if nobody says.
 const FIRST: i32 = 256;
-/// How many bytes the later ones should have. A chunk costs a round trip; and two are held at a time.
-const BYTES: usize = 256 * 1024;
-/// How many rows they have at most.
-const MOST: i32 = 8192;
+/// How many bytes the later ones should have.
+const BYTES: usize = 64 * 1024;
+/// How many rows they have at most: what comes if all of a sudden the rows are long.
+const MOST: i32 = 2048;
+/// How many bytes are asked for ahead: what the server is busy with while its client, and the way to it, are slow for a
+/// moment.
+const AHEAD: usize = 256 * 1024;
+/// How many chunks these are at most.
+const MOST_AHEAD: usize = AHEAD / BYTES;
 
-/// How many rows the next chunk should have, after one of so many rows and bytes: not more than twice as many.
-fn next_rows(rows: i32, bytes: usize) -> i32 {
-    let a_row = (bytes / usize::try_from(rows).unwrap_or(1).max(1)).max(1);
-    let fit = i32::try_from(BYTES / a_row).unwrap_or(MOST);
-    fit.clamp(1, rows.saturating_mul(2).min(MOST))
+/// How much to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    /// How many rows make a chunk.
+    rows: i32,
+    /// How many chunks may be ahead of the one that is eaten.
+    ahead: usize,
 }
 
-/// A named portal and the rows of it that have arrived. The next chunk is asked for when the last one comes, before
-/// it is eaten.
+impl Pace {
+    /// It begins slowly: many look at the first rows only.
+    const FIRST: Pace = Pace { rows: FIRST, ahead: 1 };
+
+    /// What comes behind a chunk of so many bytes. Chunks are at most twice as long as before, and one more ahead.
+    fn next(self, bytes: usize) -> Pace {
+        let a_row = (bytes / usize::try_from(self.rows).unwrap_or(1).max(1)).max(1);
+        let fit = i32::try_from(BYTES / a_row).unwrap_or(MOST);
+        let rows = fit.clamp(1, self.rows.saturating_mul(2).min(MOST));
+        let chunk = a_row.saturating_mul(usize::try_from(rows).unwrap_or(1));
+        Pace { rows, ahead: (AHEAD / chunk).clamp(1, MOST_AHEAD.min(self.ahead + 1)) }
+    }
+}
+
+/// A named portal and the rows of it that have arrived. The next chunks are asked for before the last one is eaten, so that
+/// the server never waits for us unless we are slower.
 ///
 /// The connection is passed to each call, because a cursor may live beside the lease that it reads from. Named, because
 /// the unnamed portal ends silently when somebody else uses it.
 pub(crate) struct Cursor {
     reader: RowReader,
     portal: String,
-    rows: i32,
-    /// Somebody has said how many.
+    pace: Pace,
+    /// Somebody has said how many rows make a chunk: so many, and one chunk ahead.
     fixed: bool,
     /// Without a transaction a Sync would end the portal: chunks are asked for with Flush.
     bare: bool,
@@ -47,7 +69,10 @@ pub(crate) struct Cursor {
     at: usize,
     /// How many rows have been read.
     read: u64,
-    next: Option<Claim<Result<Reply>>>,
+    /// Asked for and not yet eaten, in order.
+    ahead: VecDeque<Claim<Result<Reply>>>,
+    /// The last chunk has come; of what was asked for behind it, only whether it failed is of interest.
+    complete: bool,
     closed: bool,
     /// How long each chunk may take.
     limit: Option<Duration>,
@@ -70,6 +95,7 @@ impl Cursor {
         let name = if rows == Some(0) { String::new() } else { connection.link.new_portal() };
         let fixed = rows.is_some();
         let rows = rows.map_or(FIRST, |rows| i32::try_from(rows).unwrap_or(i32::MAX));
+        let pace = Pace { rows, ..Pace::FIRST };
         // Whatever fails, a cancel included, must close the portal.
         let mut guard = CloseOnDrop { portal: Some(name), bare, connection };
         let portal = Portal { name: guard.portal.as_deref().unwrap_or_default(), rows, bare };
@@ -77,13 +103,14 @@ impl Cursor {
         let mut cursor = Cursor {
             reader: RowReader::new(statement.columns.clone()),
             portal: guard.portal.take().unwrap_or_default(),
-            rows,
+            pace,
             fixed,
             bare,
             chunk: Bytes::new(),
             at: 0,
             read: 0,
-            next: None,
+            ahead: VecDeque::new(),
+            complete: false,
             closed: false,
             limit,
         };
@@ -103,11 +130,13 @@ impl Cursor {
             let row = messages.by_ref().find(|(tag, _)| *tag == b'D');
             self.at = messages.position();
             if let Some((_, body)) = row {
-                let row = connection.believe(self.reader.read(&self.chunk, body))?;
                 self.read += 1;
-                return T::from_row(plan, &row).map(Some).map_err(|error| error.in_row(self.read));
+                return match self.reader.read(&self.chunk, body) {
+                    Ok(row) => T::from_row(plan, &row).map(Some).map_err(|error| error.in_row(self.read)),
+                    Err(error) => connection.believe(Err(error)),
+                };
             }
-            let Some(claim) = self.next.take() else {
+            let Some(claim) = self.ahead.pop_front() else {
                 self.finish(connection)?;
                 return Ok(None);
             };
@@ -116,31 +145,44 @@ impl Cursor {
         }
     }
 
-    /// Takes a chunk and asks for the one behind it.
+    /// Takes a chunk and asks for those behind it.
     fn receive(&mut self, connection: &Connection, reply: Reply) -> Result<()> {
         check(&reply)?;
-        let suspended = Messages::new(&reply.bytes).any(|(tag, _)| tag == b's');
         self.chunk = reply.bytes;
         self.at = 0;
-        if suspended {
-            if !self.fixed {
-                self.rows = next_rows(self.rows, self.chunk.len());
-            }
-            // A savepoint that was left by a panic is undone with the next request, and this one is none of a statement.
-            connection.undo(Deadline::after(self.limit))?;
-            let exchange = if self.bare { encode::EXECUTE_NEXT } else { encode::EXECUTE_NEXT_AND_SYNC };
-            let claim =
-                connection.submit(Ends::Nothing, exchange, Deadline::after(self.limit), |encoder| {
-                    encoder.execute(&self.portal, self.rows)?;
-                    if self.bare {
-                        encoder.flush()
-                    } else {
-                        encoder.sync()
-                    }
-                    Ok(())
-                })?;
-            self.next = Some(claim);
+        self.complete |= !is_suspended(&self.chunk);
+        if self.complete {
+            return Ok(());
         }
+        if !self.fixed {
+            self.pace = self.pace.next(self.chunk.len());
+        }
+        // A savepoint that was left by a panic is undone with the next request, and this one is none of a statement.
+        connection.undo(Deadline::after(self.limit))?;
+        while self.ahead.len() < self.pace.ahead {
+            self.ask_ahead(connection)?;
+        }
+        Ok(())
+    }
+
+    fn ask_ahead(&mut self, connection: &Connection) -> Result<()> {
+        let mut bytes = connection.take_scratch();
+        let mut encoder = encode::Encoder::new(&mut bytes, connection.link.limit());
+        encoder.execute(&self.portal, self.pace.rows)?;
+        let exchange = if self.bare {
+            encoder.flush();
+            encode::EXECUTE_NEXT
+        } else {
+            encoder.sync();
+            encode::EXECUTE_NEXT_AND_SYNC
+        };
+        drop(encoder);
+        let (slot, claim) = promise();
+        let ticket = Ticket::of(Asker::Caller(slot), Deadline::NEVER).in_its_turn(self.limit);
+        let posted = connection.link.post(&bytes, exchange, ticket);
+        connection.keep_scratch(bytes);
+        posted?;
+        self.ahead.push_back(claim);
         Ok(())
     }
 
@@ -157,17 +199,17 @@ impl Cursor {
         check(&reply)
     }
 
-    /// Nobody looks at the chunk that was asked for ahead: the error that it brought, if it did.
+    /// Nobody looks at the chunks that were asked for ahead: the error that one of them brought, if it did.
     pub(crate) fn give_up(&mut self, connection: &Connection, query: &QueryContext) {
-        let Some(claim) = self.next.take() else { return };
-        if !claim.is_settled() {
-            drop(claim);
-            return connection.give_up(query);
-        }
-        if let Waited::Value(Ok(reply)) = claim.wait()
-            && let Err(error) = check(&reply)
-        {
-            connection.note(error.in_query(query));
+        for claim in self.ahead.drain(..) {
+            if !claim.is_settled() {
+                drop(claim);
+                connection.give_up(query);
+            } else if let Waited::Value(Ok(reply)) = claim.wait()
+                && let Err(error) = check(&reply)
+            {
+                connection.note(error.in_query(query));
+            }
         }
     }
 
@@ -176,9 +218,21 @@ impl Cursor {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.next = None;
+        self.ahead.clear();
         close_portal(connection, &self.portal, self.bare);
     }
+}
+
+/// Whether the reply to an Execute says that there may be more rows.
+fn is_suspended(reply: &[u8]) -> bool {
+    const SUSPENDED: &[u8] = b"s\0\0\0\x04";
+    const READY: usize = 6;
+    // It is the last message, but for ReadyForQuery. No other that can be here ends like it.
+    let without_ready = &reply[..reply.len().saturating_sub(READY)];
+    reply.ends_with(SUSPENDED)
+        || without_ready.ends_with(SUSPENDED)
+        // What comes unasked may stand between.
+        || Messages::new(reply).any(|(tag, _)| tag == b's')
 }
 
 /// Closes a portal whose cursor did not come into being.
@@ -221,13 +275,46 @@ fn close_portal(connection: &Connection, name: &str, bare: bool) {
 mod tests {
     use super::*;
 
+    fn pace(rows: i32, ahead: usize) -> Pace {
+        Pace { rows, ahead }
+    }
+
     #[test]
     fn chunks_grow_while_rows_are_short_and_shrink_where_they_are_long() {
-        assert_eq!(next_rows(256, 256 * 50), 512);
-        assert_eq!(next_rows(4096, 4096 * 50), 5242, "what makes up 256 KiB");
-        assert_eq!(next_rows(8192, 8192 * 10), 8192);
-        assert_eq!(next_rows(256, 256 * 100_000), 2);
-        assert_eq!(next_rows(2, 600_000), 1);
-        assert_eq!(next_rows(1, 0), 2);
+        assert_eq!(Pace::FIRST.next(256 * 50), pace(512, 2));
+        assert_eq!(pace(1024, 3).next(1024 * 50), pace(1310, 4), "what makes up 64 KiB");
+        assert_eq!(pace(2048, 4).next(2048 * 10), pace(2048, 4));
+        assert_eq!(pace(256, 4).next(256 * 100_000), pace(1, 2));
+        assert_eq!(pace(2, 2).next(2_000_000), pace(1, 1));
+        assert_eq!(pace(1, 1).next(0), pace(2, 2));
+    }
+
+    #[test]
+    fn what_is_asked_for_ahead_of_rows_that_are_alike_is_bounded() {
+        for row in [1, 10, 45, 1000, 10_000, 60_000, 70_000, 1_000_000] {
+            let mut pace = Pace::FIRST;
+            for _ in 0..20 {
+                let rows = usize::try_from(pace.rows).expect("positive");
+                pace = pace.next(rows * row);
+            }
+            let rows = usize::try_from(pace.rows).expect("positive");
+            assert!(rows * row * pace.ahead <= AHEAD.max(row), "{pace:?} of {row} bytes");
+            assert!(rows * pace.ahead <= 8192, "{pace:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_is_suspended_whatever_came_unasked_in_it() {
+        let row = b"D\0\0\0\x06\0\0";
+        let (ready, unasked) = (b"Z\0\0\0\x05T", b"S\0\0\0\x08a\0b\0");
+        for suspended in [true, false] {
+            let end: &[u8] = if suspended { b"s\0\0\0\x04" } else { b"C\0\0\0\x0dSELECT 1\0" };
+            let replies: [&[&[u8]]; 4] =
+                [&[row, end], &[row, end, ready], &[end, unasked, ready], &[unasked, end, ready]];
+            for reply in replies {
+                assert_eq!(is_suspended(&reply.concat()), suspended, "{reply:?}");
+            }
+        }
+        assert!(!is_suspended(b""));
     }
 }

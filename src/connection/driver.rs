@@ -174,10 +174,12 @@ impl Driver<'_> {
 
     fn feed(&mut self) -> Result<(), Error> {
         let result = self.link.feed(&mut self.input, &mut self.over);
-        self.over.tell(Some(self.link));
+        self.over.settle(Some(self.link));
+        // The next group first: whoever is woken finds the connection where it is then.
         if std::mem::take(&mut self.over.landed) && result.is_ok() {
             self.link.board();
         }
+        self.over.tell();
         result
     }
 

@@ -39,8 +39,8 @@ pub(crate) trait Rider: Send + Sync {
     fn is_wanted(&self) -> bool;
     /// Its deadline has passed: whom to wake.
     fn expire(&self) -> Option<Waiter>;
-    /// It is over. `link` is the session that has answered. Called without locks; must not wait.
-    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>);
+    /// It is over: whom to wake. `link` is the session that has answered. Called without locks; must not wait.
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) -> Option<Waiter>;
 }
 
 /// What came of a member of a group.
@@ -73,6 +73,17 @@ fn farewell(reply: &Reply) -> Option<Error> {
     let (_, body) = errors.find(|(_, body)| decode::is_fatal(&reply.bytes[body.clone()]))?;
     let error = Error::closed("the server ended the session", Outcome::Unknown);
     Some(error.caused_by(Error::database(decode::error_fields(&reply.bytes[body]))))
+}
+
+/// What is done about what leases have left in a session before it is a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traces {
+    /// It is reset if something was seen that leaves traces.
+    Reset,
+    /// It is reset whatever was done.
+    Assumed,
+    /// As a reset would undo what was prepared for all, it is closed if something was seen that leaves traces.
+    Spoil,
 }
 
 /// A member of a group that is out.
@@ -187,18 +198,20 @@ impl Lane {
     pub(super) fn parameter(&mut self, name: &str, value: &str) {
         let harmless = match name {
             "in_hot_standby" => true,
-            "default_transaction_read_only" => value == "on",
+            "default_transaction_read_only" if value == "on" => true,
             _ => self.preparing,
         };
         if self.is && !harmless {
-            self.contradiction = Some("a select that shares its session with others has changed a setting of it");
+            self.contradiction =
+                Some("a select that shares its session with others has changed a setting of it");
         }
     }
 
     /// The group is back.
     pub(super) fn landed(&mut self, reply: &Reply) {
         if reply.status != Status::Idle {
-            self.contradiction = Some("a select that shares its session with others has left it in a transaction");
+            self.contradiction =
+                Some("a select that shares its session with others has left it in a transaction");
         }
     }
 
@@ -242,18 +255,24 @@ impl Link {
         self.state.lock().lane.learn(now);
     }
 
-    /// For the driver: queues a group, which it sends at once. `lazy` if leases are reset behind their backs.
-    pub(crate) fn depart<R: Rider + 'static>(&self, riders: Vec<Arc<R>>, lazy: bool, now: Instant) {
+    /// For the driver: queues a group, which it sends at once.
+    pub(crate) fn depart<R: Rider + 'static>(&self, riders: Vec<Arc<R>>, traces: Traces, now: Instant) {
         let mut over = Over::default();
         let mut deadline = Deadline::NEVER;
+        let mut spoilt = false;
         let covered = {
             let mut state = self.state.lock();
-            if let Some(why) = self.unfit(&state) {
+            if traces == Traces::Spoil && state.has_traces() {
+                spoilt = true;
+                let passed_over =
+                    |rider: Arc<R>| over.land(Seat { rider, knows: Knows::Already }, Landing::PassedOver);
+                riders.into_iter().for_each(passed_over);
+            } else if let Some(why) = self.unfit(&state) {
                 let lost = |rider: Arc<R>| over.land(Seat { rider, knows: Knows::Already }, why());
                 riders.into_iter().for_each(lost);
             } else {
                 let mut group = Group { flight: Flight::new(now), introduced: SmallVec::new() };
-                state.become_lane(lazy);
+                state.become_lane(traces == Traces::Assumed);
                 for rider in riders {
                     let limit = Deadline::counted(rider.limit(), now);
                     deadline = deadline.min(limit);
@@ -275,7 +294,11 @@ impl Link {
         if !covered {
             keeper::nudge(deadline);
         }
-        over.tell(None);
+        over.tell();
+        if spoilt {
+            let why = "a lease has changed what after_connect had prepared: declared selects would find another session";
+            self.kill(Error::closed(why, Outcome::NotSent));
+        }
     }
 
     /// What becomes of those who wanted to be sent here, if nobody can be.
@@ -322,7 +345,9 @@ impl Group {
             return;
         }
         let plan = rider.plan();
-        if self.flight.plans.len() < DISTINCT && !self.flight.plans.iter().any(|other| Arc::ptr_eq(other, plan)) {
+        if self.flight.plans.len() < DISTINCT
+            && !self.flight.plans.iter().any(|other| Arc::ptr_eq(other, plan))
+        {
             state.asked.plan(plan);
             self.flight.plans.push(plan.clone());
         }
@@ -350,13 +375,7 @@ impl Group {
         let _ = state.session.submit(&bytes, Exchange::new(&steps), ticket);
     }
 
-    fn send<R: Rider + 'static>(
-        &self,
-        state: &mut State,
-        rider: Arc<R>,
-        knows: Knows,
-        deadline: Deadline,
-    ) {
+    fn send<R: Rider + 'static>(&self, state: &mut State, rider: Arc<R>, knows: Knows, deadline: Deadline) {
         const SEAT: Exchange = Exchange::new(&encode::STATEMENT_FIRST);
         // No cancel is aimed at it: it would hit a stranger.
         let request = Arc::clone(&rider);

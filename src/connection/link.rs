@@ -278,12 +278,13 @@ impl Link {
             drop(state);
             let mut over = Over::default();
             over.add(ticket.asker, Ok(skipped));
-            over.tell(None);
+            over.tell();
             return Ok(());
         } else {
             now || state.session.output().len() > MOST_QUIET
         };
         let asleep = now && !std::mem::replace(&mut state.signalled, true);
+        let deadline = deadline.min(state.begin_turn());
         let covered = keeper::covers(deadline);
         drop(state);
         if asleep {
@@ -376,7 +377,7 @@ impl Link {
             state.dead = Some(error.duplicate());
         }
         self.socket.shut_down();
-        over.tell(None);
+        over.tell();
         if let Some(observer) = self.observer.get() {
             observer(News::Died(&error));
         }
@@ -412,14 +413,13 @@ impl Link {
     pub(super) fn feed(self: &Arc<Self>, input: &mut BytesMut, over: &mut Over) -> Result<(), Error> {
         let mut notices = Notices::default();
         let mut stop = false;
-        let (result, demoted, unreset, late) = {
+        let (result, demoted, unreset, late, turn) = {
             let mut state = self.state.lock();
             let State { session, block, fence, standing, reset, lane, statements, taken, .. } = &mut *state;
             let before = input.len();
             let taken = *taken;
             let notices = &mut notices;
-            let mut filing =
-                Filing { over, notices, block, fence, standing, reset, lane, statements, taken };
+            let mut filing = Filing { over, notices, block, fence, standing, reset, lane, statements, taken };
             let result = session.feed(input, &mut filing);
             // Whoever got its reply must not hand on a connection whose driver is about to leave it.
             let unreset = state.fail_reset(over).or_else(|| state.lane.contradiction());
@@ -431,8 +431,12 @@ impl Link {
                 stop = self.can_cancel() && state.drained(before - input.len());
             }
             let late = std::mem::take(&mut state.late);
-            (result, self.observer.get().is_some() && state.standing.take_news(), unreset, late)
+            let turn = Some(state.begin_turn()).filter(|turn| !keeper::covers(*turn));
+            (result, self.observer.get().is_some() && state.standing.take_news(), unreset, late, turn)
         };
+        if let Some(deadline) = turn {
+            keeper::nudge(deadline);
+        }
         if late {
             keeper::nudge(Deadline::after(std::time::Duration::ZERO));
         }
@@ -480,6 +484,11 @@ pub(super) enum Order {
 }
 
 impl State {
+    /// The time of a request that was asked ahead begins when it is the first: its deadline, if that is now.
+    fn begin_turn(&mut self) -> Deadline {
+        self.session.waiting_mut().next().map_or(Deadline::NEVER, Ticket::begin)
+    }
+
     pub(super) fn fitness(&self) -> Fitness {
         if self.doomed || self.dead.is_some() || self.ending.is_some() {
             Fitness::Broken

@@ -44,7 +44,7 @@ pub(crate) use cursor::Cursor;
 pub(crate) use describe::{Described, Planned};
 pub(crate) use execute::{Fit, Request};
 pub(crate) use introduce::{Introduced, Known};
-pub(crate) use lane::{Landing, Rider};
+pub(crate) use lane::{Landing, Rider, Traces};
 pub(crate) use link::{Fitness, Link};
 pub(crate) use news::{News, is_shutdown};
 pub(crate) use number::{ASK_FATE, Number};

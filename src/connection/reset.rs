@@ -70,7 +70,9 @@ impl Reset {
     pub(super) fn lost(&self) -> Option<Error> {
         let outcome = self.failed?;
         let message = match outcome {
-            Outcome::Unknown => "the session could not be prepared before it ran the statement, and was closed",
+            Outcome::Unknown => {
+                "the session could not be prepared before it ran the statement, and was closed"
+            }
             _ => {
                 "the session could not be prepared before the statement, which was not run; the session was closed"
             }
@@ -99,6 +101,11 @@ impl Link {
         self.state.lock().order_reset(true);
     }
 
+    /// What was done until now is what all who come find.
+    pub(crate) fn settle(&self) {
+        self.state.lock().reset.traces = false;
+    }
+
     /// What is about to be sent leaves something behind in the session.
     pub(super) fn note_traces(&self) {
         self.state.lock().reset.traces = true;
@@ -113,6 +120,11 @@ impl Link {
 }
 
 impl State {
+    /// Whether something was done since the last reset that leaves traces for certain.
+    pub(super) fn has_traces(&self) -> bool {
+        self.reset.traces
+    }
+
     /// The next request is to find nothing that a borrower has left behind. `any` if it is taken to have left something whatever
     /// it did; else only if that was seen.
     pub(super) fn order_reset(&mut self, any: bool) {

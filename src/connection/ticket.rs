@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lane::{Landing, Seat};
 use super::link::Link;
@@ -15,6 +16,8 @@ use crate::protocol::session::Reply;
 pub(super) struct Ticket {
     pub(super) asker: Asker,
     pub(super) deadline: Deadline,
+    /// How long its reply may take once all before it have come: it was asked for ahead.
+    limit: Option<Duration>,
     /// Whether it ends a transaction.
     pub(super) ends: Ends,
     /// Its deadline has passed, and the server was told to stop it.
@@ -92,6 +95,7 @@ impl Ticket {
         Ticket {
             asker,
             deadline,
+            limit: None,
             ends: Ends::Nothing,
             stopped: false,
             drain: None,
@@ -103,6 +107,18 @@ impl Ticket {
     /// The same for a request that may end a transaction.
     pub(super) fn that_ends(self, ends: Ends) -> Ticket {
         Ticket { ends, ..self }
+    }
+
+    /// The same for a request that is asked ahead: its time begins when it is the first.
+    pub(super) fn in_its_turn(self, limit: Option<Duration>) -> Ticket {
+        Ticket { limit, ..self }
+    }
+
+    /// All before it are over: its deadline, if its time begins now.
+    pub(super) fn begin(&mut self) -> Deadline {
+        let Some(limit) = self.limit.take() else { return Deadline::NEVER };
+        self.deadline = self.deadline.min(Deadline::after(limit));
+        self.deadline
     }
 
     pub(super) fn nobodys() -> Ticket {
@@ -165,9 +181,15 @@ impl Over {
         self.riders.push((seat, landing));
     }
 
-    /// Errands first: they make the next request ready. `link` is what answered, `None` if nothing did.
-    pub(super) fn tell(&mut self, link: Option<&Arc<Link>>) {
-        self.riders.drain(..).for_each(|(seat, landing)| seat.rider.land(landing, link));
+    /// What came of the members of groups is decided, and not told yet. `link` is what answered, `None` if nothing did.
+    pub(super) fn settle(&mut self, link: Option<&Arc<Link>>) {
+        let waiters = self.riders.drain(..).filter_map(|(seat, landing)| seat.rider.land(landing, link));
+        self.woken.extend(waiters);
+    }
+
+    /// Errands first: they make the next request ready.
+    pub(super) fn tell(&mut self) {
+        self.settle(None);
         self.errands.drain(..).for_each(|(errand, reply)| errand.finish(reply));
         self.woken.drain(..).for_each(|waiter| waiter.wake());
     }

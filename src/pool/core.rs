@@ -45,7 +45,9 @@ use self::queue::{Fate, Queue};
 pub(crate) use self::queue::{Joining, Refusal, Riding, Ticket, Weight};
 pub(crate) use self::slots::{Borrower, ConnectionId, LeaseId};
 use self::slots::{Life, Slots, State};
-pub(crate) use self::terms::{Acquire, Cause, Claim, Counters, Effects, Ledger, Lent, Limits, Returned, Ride};
+pub(crate) use self::terms::{
+    Acquire, Cause, Claim, Counters, Effects, Ledger, Lent, Limits, Returned, Ride,
+};
 pub(crate) use self::upkeep::{Held, Overlong};
 use crate::deadline::Deadline;
 

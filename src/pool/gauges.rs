@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn five_places_fit_one_word() {
-        let ledger = Ledger { lent: 4_095, lanes: 7, idle: 1, opening: 0, cleaning: 300, ..Ledger::default() };
+        let ledger =
+            Ledger { lent: 4_095, lanes: 7, idle: 1, opening: 0, cleaning: 300, ..Ledger::default() };
         assert_eq!(unpack(pack(&ledger)), [4_095, 7, 1, 0, 300]);
     }
 }

@@ -67,7 +67,10 @@ impl Inner {
                     _ => Err(Error::usage("the hook left the connection in a transaction, or it was lost")),
                 });
                 match result {
-                    Ok(()) => Inner::opened(&this, id, link),
+                    Ok(()) => {
+                        link.settle();
+                        Inner::opened(&this, id, link);
+                    }
                     Err(error) => {
                         link.end(Deadline::after(GOODBYE));
                         Inner::failed(&this, id, Error::connect("after_connect failed").caused_by(error));

@@ -102,7 +102,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// If the number is 0 or over 65,535.
+    /// If the number is 0 or over 4,095.
     pub fn resize(&self, limit: usize) -> Result<()> {
         super::options::check_limit(limit)?;
         Inner::tell(&self.0, |core| core.resize(limit));

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::core::{ConnectionId, Ride, Riding, Ticket, Weight};
 use super::inner::{Inner, Waking};
-use crate::connection::{self, Answer, Fit, Landing, Link, Plan, Request, check, stale};
+use crate::connection::{self, Answer, Fit, Landing, Link, Plan, Request, Traces, check, stale};
 use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
@@ -165,7 +165,12 @@ impl Inner {
             // Nor can the others; its members are run on connections of their own.
             this.lanes.store(false, Ordering::Relaxed);
         }
-        link.depart(group, this.resets(), now);
+        let traces = match (this.resets(), &this.options.after_connect) {
+            (true, _) => Traces::Assumed,
+            (false, Some(_)) => Traces::Spoil,
+            (false, None) => Traces::Reset,
+        };
+        link.depart(group, traces, now);
     }
 
     /// It was refused while it waited for a seat.
@@ -176,7 +181,7 @@ impl Inner {
             let inner = &rider.inner;
             let limit = inner.options.acquire_timeout;
             let error = inner.refused(why, limit, 0, limit.unwrap_or_default());
-            rider.keep(Ridden::Failed(error));
+            rider.slot.keep(Ridden::Failed(error)).inspect(Waiter::wake);
         }
     }
 }
@@ -192,8 +197,8 @@ impl Rider {
         }
     }
 
-    /// Waits for a seat again.
-    fn again(self: &Arc<Rider>) {
+    /// Waits for a seat again; whom to wake if there is none to be had.
+    fn again(self: &Arc<Rider>) -> Option<Waiter> {
         let mut refused = None;
         Inner::tell(&self.inner, |core| {
             let mut ticket = self.ticket.lock();
@@ -205,14 +210,9 @@ impl Rider {
             }
             effects
         });
-        if let Some(why) = refused {
-            let limit = self.inner.options.acquire_timeout;
-            self.keep(Ridden::Failed(self.inner.refused(why, limit, 0, Duration::ZERO)));
-        }
-    }
-
-    fn keep(&self, ridden: Ridden) {
-        self.slot.keep(ridden).inspect(Waiter::wake);
+        let limit = self.inner.options.acquire_timeout;
+        let error = self.inner.refused(refused?, limit, 0, Duration::ZERO);
+        self.slot.keep(Ridden::Failed(error))
     }
 }
 
@@ -241,18 +241,19 @@ impl connection::Rider for Rider {
         self.slot.expire()
     }
 
-    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) {
-        match (landing, link) {
-            (Landing::Reply(reply), Some(link)) => self.keep(Ridden::Answered(link.clone(), reply)),
-            (Landing::Reply(_), None) | (Landing::Misfit, _) => self.keep(Ridden::Alone),
-            (Landing::PassedOver, _) => self.again(),
+    fn land(self: Arc<Self>, landing: Landing, link: Option<&Arc<Link>>) -> Option<Waiter> {
+        let ridden = match (landing, link) {
+            (Landing::Reply(reply), Some(link)) => Ridden::Answered(link.clone(), reply),
+            (Landing::Reply(_), None) | (Landing::Misfit, _) => Ridden::Alone,
+            (Landing::PassedOver, _) => return self.again(),
             (Landing::Lost(error), _) => match self.unlucky.swap(true, Ordering::Relaxed) {
-                false => self.again(),
+                false => return self.again(),
                 // Not executed, twice: there may be something that keeps connections from being lanes.
-                true if error.outcome() != Outcome::Unknown => self.keep(Ridden::Alone),
-                true => self.keep(Ridden::Failed(error)),
+                true if error.outcome() != Outcome::Unknown => Ridden::Alone,
+                true => Ridden::Failed(error),
             },
-        }
+        };
+        self.slot.keep(ridden)
     }
 }
 

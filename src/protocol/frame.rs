@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use postgres_protocol::message::backend::Header;
-
 /// The longest message accepted before the server has said who it is: libpq's limit too
 /// (`MAX_ERRLEN`, PostgreSQL source, fe-connect.c).
 pub(crate) const LIMIT_BEFORE_AUTHENTICATION: usize = 30_000;
@@ -33,19 +31,31 @@ impl fmt::Display for Violation {
 ///
 /// The announced length is checked against the limit before anybody makes room for it, because the header
 /// may be hostile: five bytes can announce two gigabytes.
+#[inline]
 pub(crate) fn next(bytes: &[u8], limit: usize) -> Result<Option<Frame>, Violation> {
-    let header = match Header::parse(bytes) {
-        Ok(Some(header)) => header,
-        Ok(None) => return Ok(None),
-        Err(error) => return Err(Violation(error.to_string())),
+    let Some((tag, [a, b, c, d])) =
+        bytes.first_chunk().map(|[tag, length @ ..]: &[u8; HEADER]| (*tag, *length))
+    else {
+        return Ok(None);
     };
-    let length = usize::try_from(header.len()).unwrap_or(usize::MAX).saturating_add(1);
-    if length > limit {
-        return Err(Violation(format!(
-            "a message of {length} bytes was announced, the limit is {limit} (max_message_size)"
-        )));
-    }
-    Ok((bytes.len() >= length).then_some(Frame { tag: header.tag(), length }))
+    // It counts itself, not the tag.
+    let announced = i32::from_be_bytes([a, b, c, d]);
+    let length = match usize::try_from(announced) {
+        Ok(length) if length >= HEADER - 1 && length < limit => length + 1,
+        _ => return Err(refused(announced, limit)),
+    };
+    Ok((bytes.len() >= length).then_some(Frame { tag, length }))
+}
+
+#[cold]
+fn refused(announced: i32, limit: usize) -> Violation {
+    Violation(match usize::try_from(announced) {
+        Ok(length) if length >= HEADER - 1 => format!(
+            "a message of {} bytes was announced, the limit is {limit} (max_message_size)",
+            length.saturating_add(1)
+        ),
+        _ => format!("invalid message length: {announced} bytes, and the shortest has 4"),
+    })
 }
 
 #[cfg(test)]

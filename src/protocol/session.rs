@@ -358,6 +358,8 @@ impl<T> Session<T> {
                     self.scanned += frame.length;
                     if done {
                         self.finish(input, sink);
+                    } else if tag == DATA_ROW_TAG {
+                        self.scanned += rows(&input[self.scanned..], self.limit);
                     }
                     continue;
                 }
@@ -512,6 +514,17 @@ impl<T> Session<T> {
             }
         }
     }
+}
+
+/// How many bytes of whole rows are next. Where one row may come, so may others, and they change nothing.
+fn rows(input: &[u8], limit: usize) -> usize {
+    let mut length = 0;
+    while let Ok(Some(frame)) = frame::next(&input[length..], limit)
+        && frame.tag == DATA_ROW_TAG
+    {
+        length += frame.length;
+    }
+    length
 }
 
 /// The end of a request that the server reads again from its Sync on: a Sync alone loses nothing.

@@ -441,7 +441,7 @@ fn errors_tell_file_line_key_and_what_would_be_right() {
             "line 4: largest_group: must be a whole number, at least 1",
         ),
         ("[default.database]\nurl = \"embedded\"\nlane = 0", "did you mean \"lanes\"?"),
-        ("database = { url = \"embedded\", limit = 70000 }", "line 2: limit: a pool has at most 65,535"),
+        ("database = { url = \"embedded\", limit = 70000 }", "line 2: limit: a pool has at most 4,095"),
         (
             "[default.database]\nurl = \"host=h\"\npassword_file = \"x\"\npassword = \"y\"",
             "line 4: password_file: password is given too",

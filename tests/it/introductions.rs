@@ -24,7 +24,7 @@ const CAPACITY: usize = 3;
 /// The same ad hoc.
 const TEXT: &str = "SELECT n * 2 FROM generate_series(1, $1) AS n";
 
-#[select(DB, "SELECT n * 2 FROM generate_series(1, :n) AS n")]
+#[select(DB, exclusive, "SELECT n * 2 FROM generate_series(1, :n) AS n")]
 fn doubled(n: i32) -> Query<i32>;
 
 /// What the server knows in this session: name and text.
@@ -214,7 +214,7 @@ fn runs(test: &TestPool) -> i64 {
     test.db.query("SELECT last_value FROM introductions_runs", ()).value().expect("a count")
 }
 
-#[select(DB, "SELECT introductions_raise(:code, :message)")]
+#[select(DB, exclusive, "SELECT introductions_raise(:code, :message)")]
 fn raise(code: &str, message: &str) -> Query<i32>;
 
 #[query(DB, "INSERT INTO introductions_raising VALUES (:code, :message)")]
@@ -336,10 +336,10 @@ fn a_write_whose_types_cannot_be_looked_up_any_more_was_done() {
     made.finish();
 }
 
-#[select(DB, "SELECT * FROM introductions_formats")]
+#[select(DB, exclusive, "SELECT * FROM introductions_formats")]
 fn formats() -> Query<Row>;
 
-#[select(DB, "SELECT * FROM introductions_formats")]
+#[select(DB, exclusive, "SELECT * FROM introductions_formats")]
 fn formats_as_numbers() -> Query<(i32, i32)>;
 
 #[query(DB, "INSERT INTO introductions_formats SELECT * FROM introductions_formats RETURNING *")]
@@ -433,7 +433,7 @@ fn a_plan_of_yesterday_is_not_read_in_the_formats_of_today() {
     }
 }
 
-#[select(DB, "SELECT introductions_read() WHERE :n > 0")]
+#[select(DB, exclusive, "SELECT introductions_read() WHERE :n > 0")]
 fn read_wrongly(n: i32) -> Query<i32>;
 
 /// It is found out too late for a select that nobody has asked about, and said.
@@ -450,7 +450,7 @@ fn what_was_executed_and_cannot_be_read_was_done() {
     test.finish();
 }
 
-#[select(DB, "SELECT :n + 1 FROM introductions_locked")]
+#[select(DB, exclusive, "SELECT :n + 1 FROM introductions_locked")]
 fn locked(n: i32) -> Query<i32>;
 
 /// To be refused for another reason than the statement itself is no reason to ask anew.
@@ -496,7 +496,7 @@ fn an_introduction_that_waits_for_a_lock_in_vain_fails_once_and_costs_no_plan() 
     locker.finish();
 }
 
-#[select(DB, "SELECT :n + 1 FROM described_in_part")]
+#[select(DB, exclusive, "SELECT :n + 1 FROM described_in_part")]
 fn described_in_part(n: i32) -> Query<i32>;
 
 /// The server may fail between the parameters and the columns: a type was dropped in that moment.

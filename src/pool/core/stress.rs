@@ -43,8 +43,8 @@ enum Place {
 /// What a step should bring about, in an order that can be compared.
 #[derive(Debug, Default, PartialEq)]
 struct Expected {
-    wake: Option<Task>,
-    refused: Vec<Task>,
+    /// Those served and those refused.
+    told: Vec<Task>,
     opens: usize,
     clean: bool,
     close: Vec<u32>,
@@ -105,7 +105,7 @@ impl Model {
         let before = self.queue.len();
         for (_, task, _, woken) in self.queue.extract_if(.., |waiter| who(waiter.2)) {
             self.refused.push((task, why));
-            self.expected.refused.extend((!woken).then_some(task));
+            self.expected.told.extend((!woken).then_some(task));
         }
         u64::try_from(before - self.queue.len()).unwrap()
     }
@@ -129,7 +129,7 @@ impl Model {
         {
             let (_, task, _, woken) = self.queue.remove(0);
             self.connections[idle].2 = Place::Kept(task);
-            self.expected.wake = (!woken).then_some(task).or(self.expected.wake);
+            self.expected.told.extend((!woken).then_some(task));
         }
         if !self.queue.is_empty() {
             self.backoff.hurry();
@@ -151,6 +151,7 @@ impl Model {
     fn ledger(&self) -> Ledger {
         Ledger {
             lent: self.count(|it| matches!(it, Place::Kept(_) | Place::Lent(_))),
+            lanes: 0,
             idle: self.count(|it| it == Place::Idle),
             opening: self.opening(),
             cleaning: self.count(|it| it == Place::Cleaning),
@@ -220,8 +221,7 @@ impl Run {
         effects.close.sort_unstable();
         expected.close.sort_unstable();
         let actual = Expected {
-            wake: effects.wake,
-            refused: effects.wake_others,
+            told: effects.wake_others.into_iter().chain(effects.wake).collect(),
             opens: effects.open.len(),
             clean: effects.clean.is_some(),
             close: effects.close.into_iter().map(|(handle, _)| handle).collect(),
@@ -490,15 +490,7 @@ impl Run {
                 self.core.resize(limit)
             }
             _ => {
-                // Those served are told all at once.
                 model.paused = false;
-                while !model.queue.is_empty()
-                    && let Some(idle) = model.connections.iter().rposition(|it| it.2 == Place::Idle)
-                {
-                    let (_, task, _, woken) = model.queue.remove(0);
-                    model.connections[idle].2 = Place::Kept(task);
-                    model.expected.refused.extend((!woken).then_some(task));
-                }
                 self.core.resume()
             }
         };

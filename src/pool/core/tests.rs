@@ -14,7 +14,8 @@ fn pool(connections: usize) -> Pool {
 /// Limits in number, and none in time.
 pub(super) fn limits(connections: usize, opening: usize, waiting: usize) -> Limits {
     let (lifetime, idle, ping, leak, hold) = (None, None, None, None, None);
-    Limits { connections, opening, waiting, min_idle: 0, lifetime, idle, ping, leak, hold }
+    let (lanes, group, min_idle) = (connections, 64, 0);
+    Limits { connections, opening, waiting, lanes, group, min_idle, lifetime, idle, ping, leak, hold }
 }
 
 /// Nobody in particular asks.
@@ -85,15 +86,17 @@ fn claimed(pool: &mut Pool, ticket: Ticket) -> (LeaseId, u32) {
     }
 }
 
-/// All effects as one line: who is woken, who is refused, opens, cleanings, and what is to be closed.
+/// All effects as one line: who is woken, who is refused, drivers that are called, opens, cleanings, and what is to be closed.
 fn told(effects: Effects<u32, char>) -> String {
     let mut said = String::new();
     said.extend(effects.wake.map(|who| format!("wake {who} ")));
     said.extend(effects.wake_others.iter().map(|who| format!("tell {who} ")));
+    said.extend(effects.call.iter().map(|(_, handle)| format!("call {handle} ")));
     said.extend(effects.open.iter().map(|_| "open "));
     said.extend(effects.clean.map(|_| "clean "));
     said.extend(effects.check.iter().map(|(_, handle)| format!("check {handle} ")));
     said.extend(effects.close.iter().map(|(handle, _)| format!("close {handle} ")));
+    said.extend(effects.cut.iter().map(|handle| format!("cut {handle} ")));
     said.extend(effects.leaks.iter().map(|it| format!("leak {} ", it.connection)));
     said.extend(effects.revoke.iter().map(|it| format!("revoke {} ", it.connection)));
     said.trim_end().to_string()

@@ -119,9 +119,9 @@ impl TestPool {
     pub(crate) fn settled(&self) {
         eventually("all leases of the fake server are back", || {
             let stats = self.pool.stats();
-            let sum = stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free;
+            let sum = stats.lent + stats.lanes + stats.idle + stats.opening + stats.cleaning + stats.free;
             assert_eq!(sum, stats.limit, "the ledger: {stats:?}");
-            stats.lent + stats.opening + stats.cleaning + stats.waiting == 0
+            stats.lent + stats.lanes + stats.opening + stats.cleaning + stats.waiting == 0
         });
     }
 
@@ -152,9 +152,9 @@ impl TestPool {
     pub(crate) fn ledger(&self) {
         eventually("all leases are back and clean, and the server agrees", || {
             let stats = self.pool.stats();
-            let sum = stats.lent + stats.idle + stats.opening + stats.cleaning + stats.free;
+            let sum = stats.lent + stats.lanes + stats.idle + stats.opening + stats.cleaning + stats.free;
             assert_eq!(sum, stats.limit, "the ledger: {stats:?}");
-            stats.lent + stats.opening + stats.cleaning + stats.waiting == 0
+            stats.lent + stats.lanes + stats.opening + stats.cleaning + stats.waiting == 0
                 && self.sessions("") == stats.idle
         });
     }

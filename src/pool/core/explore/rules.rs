@@ -98,9 +98,10 @@ impl World {
     pub(super) fn must_do_nothing(&mut self, calls: impl FnOnce(&mut Pool) -> Vec<Effects<u32, usize>>) {
         let before = self.fingerprint();
         for effects in calls(&mut self.core) {
-            let Effects { wake, wake_others, open, clean, check, close, leaks, revoke } = effects;
+            let Effects { wake, wake_others, call, cut, open, clean, check, close, leaks, revoke } = effects;
             assert_eq!((wake, wake_others, open, clean), (None, vec![], vec![], None));
             assert_eq!((check, close, leaks, revoke), (vec![], vec![], vec![], vec![]));
+            assert_eq!((call, cut), (vec![], vec![]));
         }
         assert_eq!(self.fingerprint(), before);
     }
