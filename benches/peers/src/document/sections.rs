@@ -300,7 +300,7 @@ fn scaling(lines: &Lines) -> Option<Section> {
     }
     let lines_of = |figure: Figure| -> Vec<Line> {
         let line = |conns: &usize| Line {
-            label: format!("{conns} connections"),
+            label: format!("{conns} connection{}", if *conns == 1 { "" } else { "s" }),
             points: tasks
                 .iter()
                 .filter_map(|tasks| Some((*tasks as f64, of(*tasks, *conns, figure)?)))

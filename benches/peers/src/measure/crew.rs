@@ -67,7 +67,8 @@ impl<'a> Crew<'a> {
         } else {
             window.watch()?
         };
-        let deadline = Instant::now() + PATIENCE;
+        // Who only wants to see that everything runs, does not want to wait so long.
+        let deadline = Instant::now() + PATIENCE.min(Duration::from_secs_f64(load.seconds * 20.0));
         let mut tallies = Vec::new();
         // A task that panicked has dropped its sender; with the last of them the channel ends.
         while let Ok(tally) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
