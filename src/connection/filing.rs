@@ -34,7 +34,7 @@ impl Sink<Ticket> for Filing<'_> {
         if let Some(lost) = self.reset.lost() {
             return self.over.add(ticket.asker, Err(lost));
         }
-        if let Asker::Rider(seat) = ticket.asker {
+        if let Asker::Rider(mut seat) = ticket.asker {
             let landing = seat.landing(reply, self.statements);
             return self.over.land(seat, landing);
         }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::link::{Fitness, Link, State};
 use super::news::News;
 use super::plan::Plan;
-use super::statement::Statements;
+use super::statement::{Introduction, Statements};
 use super::ticket::{Asker, Ends, Over, Ticket};
 use super::{Introduced, introduce};
 use crate::coro::Waiter;
@@ -93,23 +93,26 @@ pub(super) struct Seat {
 }
 
 /// What the session knew of a member's statement when it was sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Knows {
     Already,
-    /// This member introduces it.
-    Introduced,
+    /// This member introduces it, and closes others.
+    Introduced(Introduction),
     /// One before it in the same group did.
     Trusts,
 }
 
 impl Seat {
     /// What came of it, now that its reply is there.
-    pub(super) fn landing(&self, reply: Reply, statements: &mut Statements) -> Landing {
+    pub(super) fn landing(&mut self, reply: Reply, statements: &mut Statements) -> Landing {
         let plan = self.rider.plan();
-        match self.knows {
+        match &mut self.knows {
+            Knows::Introduced(introduction) if reply.end == End::Skipped => {
+                statements.passed_over(plan.number, std::mem::take(introduction));
+                Landing::PassedOver
+            }
             _ if reply.end == End::Skipped => Landing::PassedOver,
             Knows::Already => Landing::of(reply),
-            Knows::Introduced => match introduce::told(plan, &reply) {
+            Knows::Introduced(_) => match introduce::told(plan, &reply) {
                 Introduced::AsPlanned => {
                     statements.meet(plan.number, None);
                     Landing::of(reply)
@@ -341,7 +344,8 @@ impl Group {
             state.asked.plan(plan);
             self.flight.plans.push(plan.clone());
         }
-        if self.introduced.contains(&plan.number) {
+        // Unless another has made it leave since.
+        if self.introduced.contains(&plan.number) && state.statements.is_greeted(plan.number) {
             return self.send(state, rider, Knows::Trusts, deadline);
         }
         let introduction = match state.statements.greet(plan) {
@@ -360,7 +364,7 @@ impl Group {
         }
         steps.extend_from_slice(&encode::STATEMENT_FIRST);
         bytes.extend_from_slice(rider.request());
-        let seat = Seat { rider, knows: Knows::Introduced };
+        let seat = Seat { rider, knows: Knows::Introduced(introduction) };
         let ticket = Ticket::of(Asker::Rider(seat), deadline).that_ends(Ends::Commit);
         let _ = state.session.submit(&bytes, Exchange::new(&steps), ticket);
     }
