@@ -29,13 +29,16 @@ impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         if let Asker::Reset = ticket.asker {
             self.lane.prepared();
+            if !self.lane.is_lane() {
+                self.standing.is_no_lane();
+            }
             return self.reset.answered(&reply);
         }
         if let Some(lost) = self.reset.lost() {
             return self.over.add(ticket.asker, Err(lost));
         }
         if let Asker::Rider(mut seat) = ticket.asker {
-            let landing = seat.landing(reply, self.statements);
+            let landing = seat.landing(reply, self.statements, self.lane);
             return self.over.land(seat, landing);
         }
         if let Asker::Clock = ticket.asker {

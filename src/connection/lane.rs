@@ -103,7 +103,7 @@ enum Knows {
 
 impl Seat {
     /// What came of it, now that its reply is there.
-    pub(super) fn landing(&mut self, reply: Reply, statements: &mut Statements) -> Landing {
+    pub(super) fn landing(&mut self, reply: Reply, statements: &mut Statements, lane: &mut Lane) -> Landing {
         let plan = self.rider.plan();
         match &mut self.knows {
             Knows::Introduced(introduction) if reply.end == End::Skipped => {
@@ -115,12 +115,13 @@ impl Seat {
             Knows::Introduced(_) => match introduce::told(plan, &reply) {
                 Introduced::AsPlanned => {
                     statements.meet(plan.number, None);
+                    lane.introduced(plan.number);
                     Landing::of(reply)
                 }
                 Introduced::Refused => Landing::of(reply),
                 Introduced::Otherwise => Landing::Misfit,
             },
-            Knows::Trusts if matches!(statements.met(plan.number), Some(None)) => Landing::of(reply),
+            Knows::Trusts if lane.has_introduced(plan.number) => Landing::of(reply),
             Knows::Trusts => Landing::Misfit,
         }
     }
@@ -144,6 +145,10 @@ struct Flight {
     plans: SmallVec<[Arc<Plan>; 2]>,
     /// The server's clock before and behind it, in microseconds.
     clock: SmallVec<[i64; 2]>,
+    /// The numbers of the plans that its members have introduced as they were planned, even if the session keeps them no more.
+    introduced: SmallVec<[usize; 4]>,
+    /// None of its members is waited for any more: it must be back by then.
+    end: Option<Deadline>,
 }
 
 /// So many different statements of one group are remembered.
@@ -157,25 +162,29 @@ const CLOCK: &str = "SELECT pg_catalog.clock_timestamp()";
 /// A select that waits for a lock gives up soon: it is somebody else's transaction that holds the lock, and the others in the
 /// group may hold what that one waits for, so that all would wait for the server to find the deadlock (after 1 s by default).
 ///
-/// What a lease has set is kept in settings of the session's own, because no answer is waited for. The access mode is set with SET,
-/// whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
+/// What a lease has set is kept in settings of the session's own, because no answer is waited for; empty if it is what the session would
+/// be reset to. The access mode is set with SET, whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
 const BEGIN_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
     SELECT pg_catalog.set_config('maypole.read_only', pg_catalog.current_setting('default_transaction_read_only'), false), \
     pg_catalog.set_config('maypole.isolation', pg_catalog.current_setting('default_transaction_isolation'), false), \
     pg_catalog.set_config('maypole.statement_timeout', pg_catalog.current_setting('statement_timeout'), false), \
     pg_catalog.set_config('maypole.lock_timeout', pg_catalog.current_setting('lock_timeout'), false); \
+    SELECT pg_catalog.set_config(k, CASE pg_catalog.current_setting(k) WHEN pg_catalog.set_config(n, NULL, false) THEN '' \
+    ELSE pg_catalog.current_setting(k) END, false) FROM (VALUES ('maypole.read_only', 'default_transaction_read_only'), \
+    ('maypole.isolation', 'default_transaction_isolation'), ('maypole.statement_timeout', 'statement_timeout'), \
+    ('maypole.lock_timeout', 'lock_timeout')) AS v (k, n); \
     SET default_transaction_read_only = on; SET default_transaction_isolation = 'read committed'; \
-    SELECT pg_catalog.set_config('statement_timeout', CASE WHEN pg_catalog.current_setting('statement_timeout')::pg_catalog.interval \
-    BETWEEN '1 ms' AND '1 s' THEN pg_catalog.current_setting('statement_timeout') ELSE '1s' END, false), \
-    pg_catalog.set_config('lock_timeout', CASE WHEN pg_catalog.current_setting('lock_timeout')::pg_catalog.interval \
-    BETWEEN '1 ms' AND '20 ms' THEN pg_catalog.current_setting('lock_timeout') ELSE '20ms' END, false); COMMIT";
+    SELECT pg_catalog.set_config(n, CASE WHEN t::pg_catalog.interval BETWEEN '1 ms' AND m::pg_catalog.interval THEN t ELSE m END, false) \
+    FROM (SELECT n, m, coalesce(nullif(pg_catalog.current_setting(k), ''), pg_catalog.current_setting(n)) FROM \
+    (VALUES ('maypole.statement_timeout', 'statement_timeout', '1s'), ('maypole.lock_timeout', 'lock_timeout', '20ms')) AS v (k, n, m)) \
+    AS v (n, m, t); COMMIT";
 
-/// The session is what it was before.
+/// The session is what it was before. What was its default is reset, so that a change of the server's configuration is seen.
 const END_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SELECT pg_catalog.set_config('default_transaction_read_only', pg_catalog.current_setting('maypole.read_only'), false), \
-    pg_catalog.set_config('default_transaction_isolation', pg_catalog.current_setting('maypole.isolation'), false), \
-    pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('maypole.statement_timeout'), false), \
-    pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('maypole.lock_timeout'), false); COMMIT";
+    SELECT pg_catalog.set_config('default_transaction_read_only', nullif(pg_catalog.current_setting('maypole.read_only'), ''), false), \
+    pg_catalog.set_config('default_transaction_isolation', nullif(pg_catalog.current_setting('maypole.isolation'), ''), false), \
+    pg_catalog.set_config('statement_timeout', nullif(pg_catalog.current_setting('maypole.statement_timeout'), ''), false), \
+    pg_catalog.set_config('lock_timeout', nullif(pg_catalog.current_setting('maypole.lock_timeout'), ''), false); COMMIT";
 
 impl Lane {
     pub(super) fn is_lane(&self) -> bool {
@@ -195,6 +204,23 @@ impl Lane {
         if let (Some(flight), Some(value)) = (&mut self.flight, value) {
             flight.clock.push(i64::from_be_bytes(value));
         }
+    }
+
+    /// For the keeper: by when the group that is out must be back. `since` is when it was seen that nobody waits for it, if so.
+    pub(super) fn drain(&mut self, since: Option<Instant>, limit: Duration) -> Deadline {
+        let Some(flight) = &mut self.flight else { return Deadline::NEVER };
+        flight.end = since.map(|since| flight.end.unwrap_or(Deadline::at(Some(since + limit))));
+        flight.end.unwrap_or(Deadline::NEVER)
+    }
+
+    fn introduced(&mut self, number: usize) {
+        if let Some(flight) = &mut self.flight {
+            flight.introduced.push(number);
+        }
+    }
+
+    fn has_introduced(&self, number: usize) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.introduced.contains(&number))
     }
 
     /// A setting has changed. A select that changes one disarms the session.
@@ -225,7 +251,7 @@ impl Lane {
 
     /// What the last group has taught.
     fn learn(&mut self, now: Instant) {
-        let Some(Flight { departed, plans, clock }) = self.flight.take() else { return };
+        let Some(Flight { departed, plans, clock, .. }) = self.flight.take() else { return };
         if let ([before, after], [plan]) = (&clock[..], &plans[..]) {
             plan.pace.took(u32::try_from(after - before).unwrap_or(0));
         } else if now - departed > SUSPICIOUS {
@@ -321,7 +347,13 @@ struct Group {
 
 impl Flight {
     fn new(now: Instant) -> Flight {
-        Flight { departed: now, plans: SmallVec::new(), clock: SmallVec::new() }
+        Flight {
+            departed: now,
+            plans: SmallVec::new(),
+            clock: SmallVec::new(),
+            introduced: SmallVec::new(),
+            end: None,
+        }
     }
 }
 
@@ -396,6 +428,7 @@ impl State {
         self.order_reset(lazy);
         self.reset_first(&Asker::Group { last: false });
         (self.lane.is, self.lane.preparing) = (true, true);
+        self.standing.becomes_lane();
         self.send_in_front(BEGIN_LANE);
     }
 

@@ -6,6 +6,7 @@ mod crowds;
 mod endings;
 mod failures;
 mod fairness;
+mod hunt;
 mod locks;
 mod nesting;
 mod operations;
