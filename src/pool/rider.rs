@@ -22,6 +22,8 @@ use crate::protocol::session::Reply;
 
 /// Room for a usual request.
 const USUAL: usize = 96;
+/// Who does not want to wait for a connection waits so long for the driver of one that is there.
+const COMING: Duration = Duration::from_secs(1);
 
 /// What came of a ride.
 enum Ridden {
@@ -127,6 +129,7 @@ impl Inner {
     /// Joins the queue.
     fn seat(rider: &Arc<Rider>) -> Result<()> {
         let inner = &rider.inner;
+        let limit = inner.options.acquire_timeout;
         let (call, uncovered) = {
             let mut core = inner.core.lock();
             let ride = core.ride(Rider::riding(rider), Instant::now);
@@ -139,12 +142,17 @@ impl Inner {
                 Ride::Refused(why) => {
                     drop(core);
                     let who = coro::identity();
-                    return Err(inner.refused(why, inner.options.acquire_timeout, who, Duration::ZERO));
+                    return Err(inner.refused(why, limit, who, Duration::ZERO));
                 }
             }
         };
-        if let Some((_, pooled)) = call {
-            pooled.link.call();
+        match call {
+            Some((_, pooled)) => pooled.link.call(),
+            None if limit == Some(Duration::ZERO) => {
+                rider.leave();
+                return Err(inner.refused(Refusal::TimedOut, limit, coro::identity(), Duration::ZERO));
+            }
+            None => {}
         }
         if let Some(next) = uncovered {
             keeper::nudge(next);
@@ -207,8 +215,10 @@ impl Rider {
     fn riding(this: &Arc<Rider>) -> Riding<Waking> {
         let pace = &this.plan.pace;
         let alone = this.measured || this.unlucky.load(Ordering::Relaxed);
+        // Who does not want to wait has left, or one is there whose driver comes.
+        let limit = this.inner.options.acquire_timeout;
         Riding {
-            limit: this.inner.options.acquire_timeout,
+            limit: limit.map(|limit| if limit.is_zero() { COMING } else { limit }),
             weight: Weight { micros: pace.micros(), bytes: pace.bytes(), alone },
             wake: Waking::Rider(this.clone()),
         }

@@ -5,7 +5,7 @@
 //! moment, of all who have come until then; nothing is sent behind a group that is out; and when its group is back, a
 //! connection goes to whoever has waited for longest, for a seat or for a lease.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::queue::{Refusal, Riding, Ticket, Weight};
 use super::slots::State;
@@ -13,14 +13,12 @@ use super::{ConnectionId, Core, Effects, Ride};
 
 /// A group takes the server no longer than this, in microseconds, unless one select alone does.
 const LONGEST: u32 = 2_000;
-/// Whoever a connection is there for waits so long for its driver to come, even if it does not want to wait for a connection.
-const COMING: Duration = Duration::from_secs(1);
 /// The replies to a group are no longer than this, in bytes, unless one alone is.
 const LARGEST: u32 = 256 * 1024;
 
 impl<C: Clone, W, F: Clone> Core<C, W, F> {
     /// Somebody wants a seat in a group. `now` is asked only if nobody has looked at the clock for a while.
-    pub(crate) fn ride(&mut self, mut riding: Riding<W>, now: impl FnOnce() -> Instant) -> Ride<C, F> {
+    pub(crate) fn ride(&mut self, riding: Riding<W>, now: impl FnOnce() -> Instant) -> Ride<C, F> {
         if self.closed {
             return Ride::Refused(Refusal::Closed);
         }
@@ -33,8 +31,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
             if self.queue.len() >= self.limits.waiting {
                 return Ride::Refused(Refusal::QueueFull);
             }
-        } else {
-            riding.limit = riding.limit.map(|limit| limit.max(COMING));
         }
         self.counters.waits += 1;
         let ticket = self.queue.join_for_seat(self.counters.waits, riding, now);
