@@ -1,10 +1,10 @@
 //! Tables in Markdown.
 
-/// Rows of cells under heads; the first column is text, the others are figures.
-pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+/// Rows of cells under heads; the first columns are text, the others are figures.
+pub fn table(texts: usize, heads: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = format!("| {} |\n|", heads.join(" | "));
     for column in 0..heads.len() {
-        text += if column == 0 { " --- |" } else { " ---: |" };
+        text += if column < texts { " --- |" } else { " ---: |" };
     }
     text.push('\n');
     for row in rows {
@@ -24,6 +24,11 @@ pub fn figure(figure: Option<f64>) -> String {
         Some(figure) if figure >= 10.0 => format!("{figure:.1}"),
         Some(figure) => format!("{figure:.2}"),
     }
+}
+
+/// A number of things.
+pub fn count(number: u64) -> String {
+    with_commas(number)
 }
 
 /// How many times as much the first has.
@@ -50,7 +55,7 @@ fn with_commas(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

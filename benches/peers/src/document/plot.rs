@@ -105,7 +105,8 @@ pub fn dots(name: &str, title: &str, kinds: &[&str], rows: &[(&str, Vec<f64>)]) 
 /// Curves over a logarithmic axis, with their labels at their right ends.
 pub fn curves(name: &str, title: &str, below: &str, lines: &[Line]) -> Option<Plot> {
     let points = || lines.iter().flat_map(|line| &line.points);
-    let most = points().map(|(_, y)| *y).fold(0.0, f64::max);
+    let step = round_step(points().map(|(_, y)| *y).fold(0.0, f64::max) / 4.0);
+    let most = step * 4.0;
     let (first, last) = (
         points().map(|(x, _)| *x).fold(f64::INFINITY, f64::min),
         points().map(|(x, _)| *x).fold(0.0, f64::max),
@@ -117,8 +118,8 @@ pub fn curves(name: &str, title: &str, below: &str, lines: &[Line]) -> Option<Pl
     let x = |value: f64| left + (value / first).ln() / (last / first).ln() * (right - left);
     let y = |value: f64| bottom - value / most * (bottom - top);
     let mut inside = String::new();
-    for step in 0..=4 {
-        let value = most * f64::from(step) / 4.0;
+    for at in 0..=4 {
+        let value = step * f64::from(at);
         inside += &format!(
             "<line class=\"grid\" x1=\"{left}\" y1=\"{0:.1}\" x2=\"{right}\" y2=\"{0:.1}\"/>\
              <text class=\"faint\" x=\"{1}\" y=\"{2:.1}\" text-anchor=\"end\">{3}</text>\n",
@@ -151,7 +152,9 @@ pub fn curves(name: &str, title: &str, below: &str, lines: &[Line]) -> Option<Pl
     for at in 1..ends.len() {
         ends[at].1 = ends[at].1.max(ends[at - 1].1 + 16.0);
     }
+    let below = ends.last().map_or(0.0, |(_, end)| (end - bottom).max(0.0));
     for (at, end) in ends {
+        let end = end - below;
         let colour = COLOURS[at % COLOURS.len()];
         let path: Vec<String> =
             lines[at].points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
@@ -166,6 +169,16 @@ pub fn curves(name: &str, title: &str, below: &str, lines: &[Line]) -> Option<Pl
     }
     let svg = picture(bottom + 52.0, title, &inside);
     Some(Plot { name: name.to_owned(), title: title.to_owned(), svg })
+}
+
+/// The least round number that is not below this.
+fn round_step(least: f64) -> f64 {
+    let power = 10_f64.powf(least.log10().floor());
+    [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|digit| digit * power)
+        .find(|step| *step >= least)
+        .unwrap_or(0.0)
 }
 
 fn escaped(text: &str) -> String {
@@ -188,8 +201,8 @@ mod tests {
 
     #[test]
     fn curves_lie_between_their_axes() {
-        let line = Line { label: "one".to_owned(), points: vec![(1.0, 2.0), (100.0, 4.0)] };
+        let line = Line { label: "one".to_owned(), points: vec![(1.0, 2.0), (100.0, 3.9)] };
         let plot = curves("a", "a", "tasks", &[line]).unwrap();
-        assert!(plot.svg.contains("76.0,192.0 630.0,44.0"), "{}", plot.svg);
+        assert!(plot.svg.contains("76.0,192.0 630.0,51.4"), "{}", plot.svg);
     }
 }

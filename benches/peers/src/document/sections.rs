@@ -1,7 +1,7 @@
 //! What the document says of each workload.
 
 use super::lines::{Lines, Runs};
-use super::markdown::{figure, table, times};
+use super::markdown::{count, figure, table, times};
 use super::plot::{self, Line, Plot};
 use super::systems::sync;
 use crate::report::Report;
@@ -29,6 +29,7 @@ const ROW_COST: (&str, Figure) = ("client ns per row", |report| Some(report.clie
 const FEW_PEAK: (&str, Figure) = ("peak KiB, 100,000 rows", |report| Some(report.peaks?.few_peak_kib as f64));
 const MANY_PEAK: (&str, Figure) =
     ("peak KiB, 1,000,000 rows", |report| Some(report.peaks?.many_peak_kib as f64));
+const BEFORE: (&str, Figure) = ("ops/s before", |report| report.ops_per_s);
 const AWAY: (&str, Figure) = ("server away, s", |report| Some(report.recovery?.down_s));
 
 /// How a workload is told.
@@ -77,7 +78,7 @@ const STORIES: [Story; 13] = [
                90 % of that before, looked at over a quarter of a second, so that 0.25 is the least; “never”: not within ten \
                seconds. A task whose query failed rests for 10 ms and goes on. “hung”: tasks that were not answered at all, with 35 seconds of \
                patience. Clients without a pool have nobody who opens their connections again.",
-        columns: &[AWAY],
+        columns: &[BEFORE, AWAY],
         sync: false,
         plots: &[],
     },
@@ -130,7 +131,7 @@ const STORIES: [Story; 13] = [
     Story {
         workload: Workload::StreamCollected,
         title: "stream-collected: the same into a list",
-        text: "",
+        text: "All rows are there at the end.",
         columns: &[ROWS, ROW_COST, MEMORY],
         sync: false,
         plots: &[],
@@ -175,7 +176,10 @@ fn told(story: &Story, lines: &Lines) -> Option<Section> {
     heads.extend(story.sync.then_some("Sync"));
     heads.extend(story.columns.iter().map(|(head, _)| *head));
     let is_restart = story.workload == Workload::Restart;
-    heads.extend(if is_restart { &["s to 90 %", "hung", "wrong"][..] } else { &["maypole does"] });
+    // Of what comes at a fixed rate, nobody does more than that.
+    let is_compared = !is_restart && story.workload.share().is_none();
+    heads.extend(is_restart.then_some(["s to 90 %", "hung", "wrong"]).iter().flatten());
+    heads.extend(is_compared.then_some("maypole does"));
     heads.push("errors");
     let rows: Vec<Vec<String>> = all
         .iter()
@@ -184,24 +188,23 @@ fn told(story: &Story, lines: &Lines) -> Option<Section> {
             cells.extend(story.sync.then(|| sync(runs.system).to_owned()));
             cells.extend(story.columns.iter().map(|(head, of)| match *head {
                 // Few of many would not show in a median.
-                "not carried" => {
-                    runs.sum(|report| report.offer.map_or(0, |offer| offer.not_carried)).to_string()
-                }
+                "not carried" => count(runs.sum(|report| report.offer.map_or(0, |offer| offer.not_carried))),
                 _ => figure(runs.median(of)),
             }));
             if is_restart {
                 cells.push(back(runs));
-                cells.push(runs.sum(|report| report.hung).to_string());
-                cells.push(runs.sum(|report| report.wrong).to_string());
-            } else {
+                cells.push(count(runs.sum(|report| report.hung)));
+                cells.push(count(runs.sum(|report| report.wrong)));
+            }
+            if is_compared {
                 cells.push(times(first.median(SPEED.1), runs.median(SPEED.1)));
             }
-            cells.push(runs.sum(|report| report.errors).to_string());
+            cells.push(count(runs.sum(|report| report.errors)));
             cells
         })
         .collect();
     let mut text = format!("## {}\n\n{}\n\n{}\n\n", story.title, story.text, setting(&all));
-    text += &table(&heads, &rows);
+    text += &table(if story.sync { 2 } else { 1 }, &heads, &rows);
     if is_restart {
         text += &kinds(&all);
     }
@@ -257,10 +260,11 @@ fn kinds(all: &[Runs<'_>]) -> String {
     let mut text = "The errors by name, in all rounds:\n\n".to_owned();
     for runs in all {
         let mut kinds = std::collections::BTreeMap::new();
-        for (kind, count) in runs.reports.iter().flat_map(|report| &report.kinds) {
-            *kinds.entry(kind.as_str()).or_insert(0) += count;
+        for (kind, times) in runs.reports.iter().flat_map(|report| &report.kinds) {
+            *kinds.entry(kind.as_str()).or_insert(0) += times;
         }
-        let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} × “{kind}”")).collect();
+        let kinds: Vec<String> =
+            kinds.iter().map(|(kind, times)| format!("{} × “{kind}”", count(*times))).collect();
         let kinds = if kinds.is_empty() { "none".to_owned() } else { kinds.join("; ") };
         text += &format!("* {}: {kinds}\n", runs.system);
     }
@@ -289,14 +293,14 @@ fn scaling(lines: &Lines) -> Option<Section> {
             .iter()
             .map(|tasks| {
                 let cells = conns.iter().map(|conns| figure(of(*tasks, *conns, of_report)));
-                std::iter::once(figure(Some(*tasks as f64))).chain(cells).collect()
+                std::iter::once(count(*tasks as u64)).chain(cells).collect()
             })
             .collect();
-        text += &format!("{title}\n\n{}", table(&table_heads, &rows));
+        text += &format!("{title}\n\n{}", table(0, &table_heads, &rows));
     }
     let lines_of = |figure: Figure| -> Vec<Line> {
         let line = |conns: &usize| Line {
-            label: format!("{conns} connections"),
+            label: format!("{conns} connection{}", if *conns == 1 { "" } else { "s" }),
             points: tasks
                 .iter()
                 .filter_map(|tasks| Some((*tasks as f64, of(*tasks, *conns, figure)?)))
@@ -322,6 +326,6 @@ fn weights(lines: &Lines) -> Option<Section> {
         .collect();
     let text = "## memory: what waiting tasks and idle connections weigh\n\nResident memory of the client, for each of 5,000 \
                 tasks that wait for a connection, and for each of 100 idle connections.\n\n";
-    let text = format!("{text}{}", table(&["system", "what", "KiB each"], &rows));
+    let text = format!("{text}{}", table(2, &["system", "what", "KiB each"], &rows));
     (!rows.is_empty()).then_some(Section { text, plots: Vec::new() })
 }

@@ -81,8 +81,7 @@ pub fn section(lines: &Lines) -> String {
             vec![(*system).to_owned(), versions.join(", "), (*how).to_owned()]
         })
         .collect();
-    let rows = table(&["system", "versions", "how"], &rows).replace("---: |", "--- |");
-    format!("## How each is used\n\n{rows}")
+    format!("## How each is used\n\n{}", table(3, &["system", "versions", "how"], &rows))
 }
 
 /// The version that this program was built with.

@@ -24,6 +24,16 @@ pub struct Crew<'a> {
     members: usize,
 }
 
+/// Where a task hands in its tally at its end.
+pub struct HandIn(Sender<Tally>);
+
+impl HandIn {
+    pub fn hand_in(self, tally: Tally) {
+        // Nobody takes it if the run was given up.
+        let _ = self.0.send(tally);
+    }
+}
+
 impl<'a> Crew<'a> {
     pub fn new(name: &'a str, load: &'a Load) -> Crew<'a> {
         let (sender, receiver) = mpsc::channel();
@@ -32,13 +42,13 @@ impl<'a> Crew<'a> {
     }
 
     /// One more task: its tally, and where to hand it in.
-    pub fn member(&mut self) -> (Tally, Sender<Tally>) {
+    pub fn member(&mut self) -> (Tally, HandIn) {
         let mut tally = Tally::new(self.load, &self.window, self.members);
         if let Some(open) = &self.open {
             tally = tally.at_fixed_rate(open.clone(), self.members);
         }
         self.members += 1;
-        (tally, self.sender.clone())
+        (tally, HandIn(self.sender.clone()))
     }
 
     /// Lets the window pass and gathers what the tasks did.
@@ -57,7 +67,8 @@ impl<'a> Crew<'a> {
         } else {
             window.watch()?
         };
-        let deadline = Instant::now() + PATIENCE;
+        // Who only wants to see that everything runs, does not want to wait so long.
+        let deadline = Instant::now() + PATIENCE.min(Duration::from_secs_f64(load.seconds * 20.0));
         let mut tallies = Vec::new();
         // A task that panicked has dropped its sender; with the last of them the channel ends.
         while let Ok(tally) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -75,7 +75,7 @@ impl Tally {
             return false;
         }
         // Not all tasks time the same of theirs.
-        if self.begun.is_none() && (self.all_ops + self.seed) % self.every == 0 {
+        if self.begun.is_none() && (self.all_ops + self.seed).is_multiple_of(self.every) {
             self.begun = Some(Instant::now());
         }
         true
@@ -205,12 +205,15 @@ impl Tally {
 
     /// So many operations, that went together, have come to their end.
     pub fn done_together(&mut self, operations: u64) {
-        let begun = self.begun;
-        for _ in 0..operations {
-            self.begun = begun;
-            self.done();
+        self.all_ops += operations;
+        let counts = self.window.counts();
+        self.ops += if counts { operations } else { 0 };
+        if let Some(begun) = self.begun.take()
+            && counts
+        {
+            let latency = begun.elapsed();
+            (0..operations).for_each(|_| self.latencies.record(latency));
         }
-        self.begun = None;
     }
 
     /// So many operations that are too short to be timed one by one.

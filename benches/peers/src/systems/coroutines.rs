@@ -30,13 +30,13 @@ pub fn measure(
     let mut crew = Crew::new(name, load);
     let gate = Arc::new((AtomicUsize::new(0), SyncFlag::new()));
     for _ in 0..load.tasks {
-        let (mut tally, sender) = crew.member();
+        let (mut tally, end) = crew.member();
         let (work, gate) = (work.clone(), gate.clone());
         maypole::spawn(move || {
             gate.0.fetch_add(1, Ordering::Relaxed);
             gate.1.wait();
             work(&mut tally);
-            sender.send(tally)
+            end.hand_in(tally);
         });
     }
     wait_until(|| gate.0.load(Ordering::Relaxed) == load.tasks);

@@ -20,11 +20,11 @@ fn select(name: &'static str, load: &Load) -> Result<()> {
     for _ in 0..load.conns.min(load.tasks) {
         let floor = Floor::open(&load.url)?;
         let mut floor = floor.onto(|stream| CoIo::new(stream).map_err(std::io::Error::from))?;
-        let (mut tally, sender) = crew.member();
+        let (mut tally, end) = crew.member();
         maypole::spawn(move || {
             // A failure ends it, so it never sleeps.
             ask_for_rows(&mut tally, 1, |id| floor.ask(id));
-            sender.send(tally)
+            end.hand_in(tally);
         });
     }
     crew.report()?.print()

@@ -14,10 +14,10 @@ pub fn measure<W: FnOnce(&mut Tally) + Send + 'static>(
 ) -> Result<()> {
     let mut crew = Crew::new(name, load);
     for work in works {
-        let (mut tally, sender) = crew.member();
+        let (mut tally, end) = crew.member();
         thread::spawn(move || {
             work(&mut tally);
-            sender.send(tally)
+            end.hand_in(tally);
         });
     }
     crew.report()?.print()

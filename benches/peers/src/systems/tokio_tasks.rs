@@ -21,9 +21,9 @@ where
 {
     let mut crew = Crew::new(name, load);
     for _ in 0..load.tasks {
-        let (tally, sender) = crew.member();
+        let (tally, end) = crew.member();
         let work = work(tally);
-        runtime.spawn(async move { sender.send(work.await) });
+        runtime.spawn(async move { end.hand_in(work.await) });
     }
     crew.report()?.print()
 }
