@@ -96,7 +96,7 @@ impl Link {
     pub(super) fn note_user(&self, asker: &Asker) {
         match asker {
             Asker::Caller(_) => self.user.store(coro::identity(), Ordering::Relaxed),
-            Asker::Errand(_) | Asker::Rider(_) | Asker::Clock | Asker::Group => {
+            Asker::Errand(_) | Asker::Rider(_) | Asker::Clock | Asker::Group { .. } => {
                 self.user.store(0, Ordering::Relaxed)
             }
             Asker::Nobody | Asker::Reset | Asker::Fence => {}

@@ -41,8 +41,8 @@ impl Sink<Ticket> for Filing<'_> {
         if let Asker::Clock = ticket.asker {
             return self.lane.clock(&reply);
         }
-        if let Asker::Group = ticket.asker {
-            self.over.landed = true;
+        if let Asker::Group { last } = ticket.asker {
+            self.over.landed |= last;
             return self.lane.landed(&reply);
         }
         if let Some(block) = self.block

@@ -255,25 +255,32 @@ impl Link {
         self.state.lock().lane.learn(now);
     }
 
-    /// For the driver: queues a group, which it sends at once.
-    pub(crate) fn depart<R: Rider + 'static>(&self, riders: Vec<Arc<R>>, traces: Traces, now: Instant) {
+    /// For the driver: queues selects in groups of so many, which it sends at once. If it does not, because the session can't be a lane or has ended, no
+    /// member is on its way.
+    pub(crate) fn depart<R: Rider + 'static>(
+        &self,
+        riders: Vec<Arc<R>>,
+        largest: usize,
+        traces: Traces,
+        now: Instant,
+    ) -> bool {
         let mut over = Over::default();
         let mut deadline = Deadline::NEVER;
-        let mut spoilt = false;
-        let covered = {
+        let (covered, spoilt) = {
             let mut state = self.state.lock();
-            if traces == Traces::Spoil && state.has_traces() {
-                spoilt = true;
-                let passed_over =
-                    |rider: Arc<R>| over.land(Seat { rider, knows: Knows::Already }, Landing::PassedOver);
-                riders.into_iter().for_each(passed_over);
-            } else if let Some(why) = self.unfit(&state) {
-                let lost = |rider: Arc<R>| over.land(Seat { rider, knows: Knows::Already }, why());
-                riders.into_iter().for_each(lost);
+            let spoilt = state.unfit(traces);
+            if !self.can_be_lane() || spoilt.is_some() {
+                for rider in riders {
+                    let landing = if spoilt.is_some() { Landing::PassedOver } else { Landing::Misfit };
+                    over.land(Seat { rider, knows: Knows::Already }, landing);
+                }
             } else {
                 let mut group = Group { flight: Flight::new(now), introduced: SmallVec::new() };
                 state.become_lane(traces == Traces::Assumed);
-                for rider in riders {
+                for (count, rider) in riders.into_iter().enumerate() {
+                    if count > 0 && count % largest == 0 {
+                        state.end_group(false);
+                    }
                     let limit = Deadline::counted(rider.limit(), now);
                     deadline = deadline.min(limit);
                     let measured = rider.is_measured();
@@ -285,37 +292,20 @@ impl Link {
                         state.ask_clock();
                     }
                 }
-                let ticket = Ticket::of(Asker::Group, Deadline::NEVER).that_ends(Ends::Commit);
-                let _ = state.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
+                state.end_group(true);
                 state.lane.flight = Some(group.flight);
             }
-            keeper::covers(deadline)
+            (keeper::covers(deadline), spoilt)
         };
         if !covered {
             keeper::nudge(deadline);
         }
         over.tell();
-        if spoilt {
-            let why = "a lease has changed what after_connect had prepared: declared selects would find another session";
+        let departed = spoilt.is_none() && self.can_be_lane();
+        if let Some(why) = spoilt {
             self.kill(Error::closed(why, Outcome::NotSent));
         }
-    }
-
-    /// What becomes of those who wanted to be sent here, if nobody can be.
-    fn unfit(&self, state: &State) -> Option<impl Fn() -> Landing + use<>> {
-        let dead = state.dead.as_ref().map(Error::duplicate);
-        let capable = self.can_be_lane();
-        if capable && state.fitness() == Fitness::Clean {
-            return None;
-        }
-        Some(move || match &dead {
-            _ if !capable => Landing::Misfit,
-            Some(error) => {
-                let cause = error.duplicate();
-                Landing::Lost(Error::closed("the connection is closed", Outcome::NotSent).caused_by(cause))
-            }
-            None => Landing::Lost(Error::closed("the connection is ending", Outcome::NotSent)),
-        })
+        departed
     }
 }
 
@@ -385,15 +375,30 @@ impl Group {
 }
 
 impl State {
+    /// Why nobody is to travel here any more, if so.
+    fn unfit(&self, traces: Traces) -> Option<&'static str> {
+        if self.fitness() != Fitness::Clean {
+            return Some("its session is in doubt");
+        }
+        let spoilt = traces == Traces::Spoil && self.has_traces();
+        spoilt.then_some("a lease has changed what after_connect had prepared for declared selects")
+    }
+
     /// The next request is to find a lane: clean of what a lease has left behind, and without a way to do harm.
     fn become_lane(&mut self, lazy: bool) {
         if self.lane.is {
             return;
         }
         self.order_reset(lazy);
-        self.reset_first(&Asker::Group);
+        self.reset_first(&Asker::Group { last: false });
         (self.lane.is, self.lane.preparing) = (true, true);
         self.send_in_front(BEGIN_LANE);
+    }
+
+    /// The Sync behind the members of a group.
+    fn end_group(&mut self, last: bool) {
+        let ticket = Ticket::of(Asker::Group { last }, Deadline::NEVER).that_ends(Ends::Commit);
+        let _ = self.session.submit(encode::SYNC_BYTES, encode::SYNC, ticket);
     }
 
     fn ask_clock(&mut self) {

@@ -155,7 +155,7 @@ impl State {
     pub(super) fn reset_first(&mut self, asker: &Asker) {
         match asker {
             Asker::Nobody | Asker::Reset | Asker::Fence => return,
-            Asker::Rider(_) | Asker::Clock | Asker::Group => {}
+            Asker::Rider(_) | Asker::Clock | Asker::Group { .. } => {}
             Asker::Caller(_) | Asker::Errand(_) => {
                 self.reset.ran = true;
                 self.end_lane();

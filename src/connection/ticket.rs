@@ -75,8 +75,10 @@ pub(super) enum Asker {
     Rider(Seat),
     /// It tells the time around a member of a group.
     Clock,
-    /// It is the end of a group.
-    Group,
+    /// It is the end of a group. Whether it is the last of those that are out.
+    Group {
+        last: bool,
+    },
 }
 
 /// A request that owns the connection it is on: when its reply is there, the connection goes back. Nobody else would
@@ -132,7 +134,7 @@ impl Ticket {
 
     pub(super) fn is_wanted(&self) -> bool {
         match &self.asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group => false,
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Group { .. } => false,
             Asker::Clock => true,
             Asker::Caller(promise) => promise.is_wanted(),
             Asker::Errand(errand) => errand.is_wanted(),
@@ -142,7 +144,7 @@ impl Ticket {
 
     pub(super) fn expire(&self) -> Option<Waiter> {
         match &self.asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Clock | Asker::Group => None,
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Clock | Asker::Group { .. } => None,
             Asker::Caller(promise) => promise.expire(),
             Asker::Errand(errand) => errand.expire(),
             Asker::Rider(seat) => seat.rider.expire(),
@@ -163,7 +165,7 @@ pub(super) struct Over {
 impl Over {
     pub(super) fn add(&mut self, asker: Asker, reply: Result<Reply>) {
         match asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Clock | Asker::Group => {}
+            Asker::Nobody | Asker::Reset | Asker::Fence | Asker::Clock | Asker::Group { .. } => {}
             Asker::Rider(seat) => {
                 let landing = match reply {
                     Ok(reply) => Landing::of(reply),

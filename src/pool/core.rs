@@ -299,8 +299,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
                 let replaces = self.slots.life_mut(slot).replaces.take();
                 self.keep(replaces);
                 self.discard(slot, Cause::Broken, &mut effects);
-                // It may have been called for somebody who waits.
-                self.serve_idle(&mut effects);
             }
             None => {}
         }
@@ -466,6 +464,8 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         if cause == Cause::Lifetime && !replaced {
             self.replace(None, effects);
         }
+        // If it was a lane, or called to be one, another may be one now.
+        self.serve_idle(effects);
         self.open_more(effects);
     }
 

@@ -69,13 +69,13 @@ impl Gauges {
         self.alone.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A group has boarded.
+    /// Selects have boarded, in so many groups.
     #[inline]
-    pub(super) fn boarded<C: Clone, W, F: Clone>(&self, core: &Core<C, W, F>) {
+    pub(super) fn boarded<C: Clone, W, F: Clone>(&self, core: &Core<C, W, F>, groups: usize) {
         let (ledger, counters) = (core.ledger(), core.counters());
         self.places.store(pack(&ledger), Ordering::Relaxed);
         self.waiting.store(ledger.waiting, Ordering::Relaxed);
-        self.groups.store(counters.groups, Ordering::Relaxed);
+        self.groups.fetch_add(groups as u64, Ordering::Relaxed);
         self.selects.store(counters.selects, Ordering::Relaxed);
     }
 
@@ -98,9 +98,9 @@ impl Gauges {
             closed,
             leaks,
             most,
-            groups,
             selects,
             again,
+            groups: _,
             cut: _,
         } = *core.counters();
         self.lends.store(lends, Ordering::Relaxed);
@@ -113,7 +113,6 @@ impl Gauges {
         }
         self.leaks.store(leaks, Ordering::Relaxed);
         self.most.store(most, Ordering::Relaxed);
-        self.groups.store(groups, Ordering::Relaxed);
         self.selects.store(selects, Ordering::Relaxed);
         self.again.store(again, Ordering::Relaxed);
     }

@@ -100,10 +100,8 @@ impl Inner {
 
     fn opened(this: &Arc<Inner>, id: ConnectionId, link: Arc<Link>) {
         this.opens.lock().under_way.retain(|(other, _)| *other != id);
-        let pooled = Pooled { id, link: link.clone() };
-        Inner::tell(this, |core| core.opened(id, pooled, fraction(), Instant::now()));
-        this.log_breaker();
         let weak = Arc::downgrade(this);
+        // First: as soon as the core knows of it, its driver may be called, and tells that it has come.
         link.observe(Box::new(move |news| {
             let Some(this) = weak.upgrade() else { return };
             match news {
@@ -121,6 +119,9 @@ impl Inner {
                 }
             }
         }));
+        let pooled = Pooled { id, link };
+        Inner::tell(this, |core| core.opened(id, pooled, fraction(), Instant::now()));
+        this.log_breaker();
     }
 
     fn failed(this: &Arc<Inner>, id: ConnectionId, error: Error) {

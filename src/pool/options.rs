@@ -83,6 +83,9 @@ pub(super) fn check_limit(limit: usize) -> Result<()> {
 /// A longer life is meant as "for ever" and would overflow some clocks.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// So many selects are out on a lane at the same time, unless a single group may be larger.
+const MOST_OUT: usize = 64;
+
 impl From<&Options> for Limits {
     fn from(options: &Options) -> Limits {
         Limits {
@@ -90,7 +93,7 @@ impl From<&Options> for Limits {
             opening: options.max_connecting,
             waiting: options.max_waiting,
             lanes: options.lanes.unwrap_or(usize::MAX),
-            group: options.largest_group,
+            group: options.largest_group.max(MOST_OUT),
             min_idle: options.min_idle,
             lifetime: options.max_lifetime.map(|lifetime| lifetime.min(LONGEST)),
             idle: options.idle_timeout,

@@ -142,35 +142,41 @@ impl Inner {
     pub(super) fn board(this: &Arc<Inner>, id: ConnectionId, link: &Arc<Link>) {
         let now = Instant::now();
         link.learn(now);
-        let mut group = Vec::new();
-        let effects = {
-            let mut core = this.core.lock();
-            let effects = core.board(id, |waking| {
-                if let Waking::Rider(rider) = waking {
-                    group.push(rider);
-                }
-            });
-            if group.is_empty() {
-                this.told(&core, &effects);
-            } else {
-                this.gauges.boarded(&core);
-            }
-            effects
-        };
-        if group.is_empty() {
-            Inner::carry_out(this, effects);
-            return;
-        }
-        if !link.can_be_lane() {
-            // Nor can the others; its members are run on connections of their own.
-            this.lanes.store(false, Ordering::Relaxed);
-        }
         let traces = match (this.resets(), &this.options.after_connect) {
             (true, _) => Traces::Assumed,
             (false, Some(_)) => Traces::Spoil,
             (false, None) => Traces::Reset,
         };
-        link.depart(group, traces, now);
+        if !link.can_be_lane() {
+            // Nor can the others.
+            this.lanes.store(false, Ordering::Relaxed);
+        }
+        loop {
+            let mut group = Vec::new();
+            let effects = {
+                let mut core = this.core.lock();
+                let effects = core.board(id, |waking| {
+                    if let Waking::Rider(rider) = waking {
+                        group.push(rider);
+                    }
+                });
+                if group.is_empty() || !effects.open.is_empty() {
+                    this.told(&core, &effects);
+                }
+                this.gauges.boarded(&core, group.len().div_ceil(this.options.largest_group));
+                effects
+            };
+            let none = group.is_empty();
+            // One that has ended is told of; one that can't be a lane must not keep its place as one.
+            let over =
+                none || link.depart(group, this.options.largest_group, traces, now) || link.can_be_lane();
+            if none || !effects.open.is_empty() {
+                Inner::carry_out(this, effects);
+            }
+            if over {
+                return;
+            }
+        }
     }
 
     /// It was refused while it waited for a seat.

@@ -7,6 +7,7 @@ mod endings;
 mod failures;
 mod fairness;
 mod locks;
+mod nesting;
 mod operations;
 mod roles;
 mod sessions;
@@ -91,6 +92,15 @@ impl Lanes {
         });
     }
 
+    /// Waits until no group is out, not even the end of one whose members have been answered.
+    #[track_caller]
+    pub(crate) fn at_rest(&self) {
+        eventually("no group is out", || {
+            let stats = self.pool.stats();
+            stats.lent + stats.lanes + stats.waiting == 0
+        });
+    }
+
     /// Lets so many coroutines ask at once: all wait for a connection before one comes free.
     pub(crate) fn together<R: Send + 'static>(
         &self,
@@ -114,7 +124,7 @@ impl Lanes {
         for number in 0..count {
             let ask = ask.clone();
             asked.push(spawn(move || ask(number)));
-            eventually(&format!("{} wait, of {asked:?}, {:?}", asked.len(), self.pool), || self.pool.stats().waiting == already + asked.len());
+            eventually("it waits", || self.pool.stats().waiting == already + asked.len());
         }
         asked
     }

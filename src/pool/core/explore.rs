@@ -4,7 +4,9 @@
 //! leases. What every step and every state must fulfil is in `explore/rules.rs`.
 
 mod fingerprint;
+mod lanes;
 mod rules;
+mod worlds;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,12 +14,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::fingerprint::Fingerprints;
+use self::lanes::{Course, Lane, Want};
 use super::slots::State;
-use super::tests::{deadline, limits, start, waits};
+use super::tests::{deadline, start, waits};
 use super::*;
 
 const COROUTINES: usize = 3;
-const SLOTS: usize = 2;
 
 /// How often things may happen in one history; without an end to them there would be no end of states.
 #[derive(Clone, Copy, Hash)]
@@ -32,8 +34,12 @@ struct Budget {
     commands: u8,
 }
 
-/// No faults, no time, no commands.
-const CALM: Budget = Budget { faults: 0, short_ticks: 0, long_ticks: 0, commands: 0 };
+/// How often each coroutine asks for a connection, and for a seat.
+#[derive(Clone, Copy)]
+struct Turns {
+    acquisitions: u8,
+    rides: u8,
+}
 
 const SHORT: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_secs(2);
@@ -43,13 +49,40 @@ type Pool = Core<u32, usize, &'static str>;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Doing {
     Nothing,
-    Waiting { ticket: Ticket, woken: bool, until: Option<Instant> },
-    Holding { lease: LeaseId, connection: u32 },
+    Waiting {
+        ticket: Ticket,
+        woken: bool,
+        until: Option<Instant>,
+    },
+    Holding {
+        lease: LeaseId,
+        connection: u32,
+    },
+    /// It waits for a seat since then, of which the pool knows at the latest since `noted`.
+    Riding {
+        ticket: Ticket,
+        want: Want,
+        woken: bool,
+        since: Instant,
+        noted: Option<Instant>,
+    },
+    /// In the group of this connection.
+    Seated {
+        ticket: Ticket,
+        want: Want,
+        id: ConnectionId,
+    },
+    /// It was passed over, or its connection was lost: it will ride again.
+    Over {
+        ticket: Ticket,
+        want: Want,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Coroutine {
     acquisitions: u8,
+    rides: u8,
     doing: Doing,
     /// What it had before; using these again must do nothing.
     old_lease: Option<LeaseId>,
@@ -59,6 +92,11 @@ struct Coroutine {
 #[derive(Clone, Copy, Debug)]
 enum Action {
     Acquire { who: usize, patient: bool },
+    Ride { who: usize, want: Want },
+    RideAgain { who: usize },
+    Board { id: ConnectionId },
+    Land { id: ConnectionId, failed: bool },
+    Lose { id: ConnectionId },
     Claim { who: usize },
     Leave { who: usize },
     GiveBack { who: usize, state: Returned },
@@ -105,6 +143,16 @@ struct World {
     overdue: Vec<ConnectionId>,
     cleaning: Vec<LeaseId>,
     checks: Vec<ConnectionId>,
+    lanes: Vec<Lane>,
+    /// At most so many, with so many in a group.
+    most_lanes: usize,
+    group: usize,
+    /// How many there were, who went along, and how often somebody came back.
+    groups: u64,
+    selects: u64,
+    again: u64,
+    /// Somebody's driver was called in this step.
+    has_called: bool,
     paused: bool,
     limit: usize,
     /// How many connections were made; they are numbered from 1.
@@ -128,9 +176,10 @@ struct Step {
 }
 
 impl World {
-    /// Each coroutine asks for a connection that often.
-    fn new(acquisitions: u8, limits: Limits, budget: Budget) -> World {
-        let nothing = Coroutine { acquisitions, doing: Doing::Nothing, old_lease: None, old_ticket: None };
+    fn new(turns: Turns, limits: Limits, budget: Budget) -> World {
+        let (old_lease, old_ticket) = (None, None);
+        let Turns { acquisitions, rides } = turns;
+        let nothing = Coroutine { acquisitions, rides, doing: Doing::Nothing, old_lease, old_ticket };
         World {
             core: Core::new(limits),
             coroutines: [nothing; COROUTINES],
@@ -138,6 +187,13 @@ impl World {
             overdue: Vec::new(),
             cleaning: Vec::new(),
             checks: Vec::new(),
+            lanes: Vec::new(),
+            most_lanes: limits.lanes,
+            group: limits.group,
+            groups: 0,
+            selects: 0,
+            again: 0,
+            has_called: false,
             paused: false,
             limit: limits.connections,
             made: 0,
@@ -157,23 +213,38 @@ impl World {
         for (who, coroutine) in self.coroutines.iter().enumerate() {
             // Of coroutines in the same position it does not matter which acts.
             let same = |other: &Coroutine| {
-                other.doing == coroutine.doing && other.acquisitions == coroutine.acquisitions
+                other.doing == coroutine.doing
+                    && (other.acquisitions, other.rides) == (coroutine.acquisitions, coroutine.rides)
             };
             if self.coroutines[..who].iter().any(same) {
                 continue;
             }
             match coroutine.doing {
-                Doing::Nothing if coroutine.acquisitions > 0 => {
-                    actions.extend([true, false].map(|patient| Action::Acquire { who, patient }));
+                Doing::Nothing => {
+                    if coroutine.acquisitions > 0 {
+                        actions.push(Action::Acquire { who, patient: true });
+                        // Without time to pass it makes no difference.
+                        let may_pass = self.budget.short_ticks + self.budget.long_ticks > 0;
+                        actions.extend(may_pass.then_some(Action::Acquire { who, patient: false }));
+                    }
+                    if coroutine.rides > 0 {
+                        actions.extend(self.wants().into_iter().map(|want| Action::Ride { who, want }));
+                    }
                 }
-                Doing::Nothing => {}
                 Doing::Waiting { .. } => actions.extend([Action::Claim { who }, Action::Leave { who }]),
+                Doing::Riding { woken, .. } => {
+                    actions.push(Action::Leave { who });
+                    actions.extend(woken.then_some(Action::Claim { who }));
+                }
+                Doing::Seated { .. } => {}
+                Doing::Over { .. } => actions.push(Action::RideAgain { who }),
                 Doing::Holding { .. } => {
                     let states = [Returned::Clean, Returned::Dirty, Returned::Broken];
                     actions.extend(states.map(|state| Action::GiveBack { who, state }));
                 }
             }
         }
+        self.lane_actions(&mut actions);
         for at in 0..self.opens.len() {
             actions.push(Action::Opened { at });
             if self.budget.faults > 0 {
@@ -187,7 +258,8 @@ impl World {
         }
         if self.budget.faults > 0 {
             let slots = self.core.slots.inspect().into_iter();
-            let there = slots.filter(|(state, ..)| *state != State::Free);
+            let lost = |id| self.lanes.contains(&Lane { id, course: Course::Lost });
+            let there = slots.filter(|(state, id, ..)| *state != State::Free && !lost(*id));
             for (_, id, ..) in there {
                 actions.extend([Action::Broke { id }, Action::Distrust { id }]);
             }
@@ -218,11 +290,24 @@ impl World {
     fn apply(&mut self, action: Action) {
         self.trail = Some(Rc::new(Step { action, before: self.trail.take() }));
         let waited = self.waiting();
+        self.has_called = false;
         match action {
+            Action::Ride { who, want } => self.ride(who, want),
+            Action::RideAgain { who } => self.ride_again(who),
+            Action::Board { id } => self.board(id),
+            Action::Land { id, failed } => self.land(id, failed),
+            Action::Lose { id } => self.lose(id),
+            Action::Claim { who } if matches!(self.coroutines[who].doing, Doing::Riding { .. }) => {
+                self.claim_ride(who);
+            }
             Action::Acquire { who, patient } => self.acquire(who, patient),
             Action::Claim { who } => self.claim(who),
             Action::Leave { who } => {
-                let Doing::Waiting { ticket, .. } = self.coroutines[who].doing else { unreachable!() };
+                let (Doing::Waiting { ticket, .. } | Doing::Riding { ticket, .. }) =
+                    self.coroutines[who].doing
+                else {
+                    unreachable!()
+                };
                 self.coroutines[who].doing = Doing::Nothing;
                 self.coroutines[who].old_ticket = Some(ticket);
                 let effects = self.core.leave(ticket);
@@ -261,7 +346,11 @@ impl World {
                 self.carry_out(effects);
             }
             Action::Broke { id } => {
-                self.budget.faults -= 1;
+                if !self.lanes.contains(&Lane { id, course: Course::Lost }) {
+                    self.budget.faults -= 1;
+                }
+                self.throw_off(id);
+                self.lanes.retain(|lane| lane.id != id);
                 let handle = self.core.slots.inspect().into_iter().find(|slot| slot.1 == id).unwrap().3;
                 let effects = self.core.broke(id);
                 let left: Vec<u32> = effects.close.iter().map(|(connection, _)| *connection).collect();
@@ -312,7 +401,13 @@ impl World {
                 self.carry_out(effects);
             }
             Action::Cut => {
-                let effects = self.core.cut(self.now);
+                let mut effects = self.core.cut(self.now);
+                for lane in std::mem::take(&mut self.lanes) {
+                    self.throw_off(lane.id);
+                }
+                for connection in effects.cut.drain(..) {
+                    assert!(self.gone.insert(connection), "closed twice");
+                }
                 self.carry_out(effects);
                 assert!(self.core.is_drained(), "something survives the cut");
             }
@@ -328,6 +423,7 @@ impl World {
                         assert!(until > self.now, "a deadline passed unnoticed");
                     }
                 }
+                self.check_time();
             }
             Action::Close => {
                 self.closed = true;
@@ -347,7 +443,7 @@ impl World {
         let join = || waits((until.map_or(Deadline::NEVER, deadline), who));
         match self.core.acquire(borrower, |_| 0, join) {
             Acquire::Lent(Lent { lease, connection, .. }) => {
-                assert_eq!(self.core.queue.len(), 0, "a newcomer overtook");
+                assert_eq!((self.core.queue.leases(), self.uncalled()), (0, 0), "a newcomer overtook");
                 assert!(!self.paused, "lent while it is paused");
                 self.hold(who, lease, connection);
             }
@@ -420,12 +516,20 @@ impl World {
 
     fn carry_out(&mut self, effects: Effects<u32, usize>) {
         for who in effects.wake.into_iter().chain(effects.wake_others) {
-            let Doing::Waiting { woken, .. } = &mut self.coroutines[who].doing else {
+            let (Doing::Waiting { woken, .. } | Doing::Riding { woken, .. }) =
+                &mut self.coroutines[who].doing
+            else {
                 panic!("woke one that does not wait")
             };
             assert!(!*woken, "woke one twice");
             *woken = true;
         }
+        for (id, _) in effects.call {
+            assert!(self.lanes.iter().all(|lane| lane.id != id), "called twice");
+            self.lanes.push(Lane { id, course: Course::Called });
+            self.has_called = true;
+        }
+        assert!(effects.cut.is_empty(), "cut off before the end");
         self.opens.extend(effects.open);
         self.cleaning.extend(effects.clean);
         self.checks.extend(effects.check.into_iter().map(|(id, _)| id));
@@ -457,8 +561,8 @@ fn witnessed(world: &mut World, act: impl FnOnce(&mut World)) {
     }
 }
 
-fn explore(acquisitions: u8, limits: Limits, budget: Budget) {
-    let world = World::new(acquisitions, limits, budget);
+fn explore(turns: Turns, limits: Limits, budget: Budget) {
+    let world = World::new(turns, limits, budget);
     let mut seen = Fingerprints::from_iter([world.fingerprint()]);
     let mut ended = Fingerprints::default();
     let mut frontier = VecDeque::from([world]);
@@ -477,53 +581,4 @@ fn explore(acquisitions: u8, limits: Limits, budget: Budget) {
     }
     println!("{} states, {steps} steps", seen.len());
     assert!(seen.len() > 20_000, "the world has become too small: {} states", seen.len());
-}
-
-/// Two slots, and no limits in time.
-fn two() -> Limits {
-    limits(SLOTS, 2, COROUTINES)
-}
-
-#[test]
-fn three_coroutines_on_two_slots_keep_the_rules_when_each_borrows_twice() {
-    explore(2, two(), Budget { faults: 1, long_ticks: 1, ..CALM });
-}
-
-#[test]
-fn three_coroutines_on_two_slots_keep_the_rules_when_deadlines_pass_among_faults() {
-    explore(1, two(), Budget { faults: 2, short_ticks: 1, long_ticks: 1, ..CALM });
-}
-
-#[test]
-fn three_coroutines_on_two_slots_keep_the_rules_when_the_server_is_away_for_long() {
-    explore(1, two(), Budget { faults: 2, long_ticks: 2, ..CALM });
-}
-
-#[test]
-fn three_coroutines_on_two_slots_keep_the_rules_when_the_pool_is_commanded() {
-    explore(1, two(), Budget { faults: 1, commands: 2, ..CALM });
-}
-
-#[test]
-fn three_coroutines_on_two_slots_keep_the_rules_when_lifetimes_end() {
-    let limits = Limits { lifetime: Some(LONG), ..two() };
-    explore(1, limits, Budget { faults: 1, long_ticks: 2, ..CALM });
-}
-
-#[test]
-fn three_coroutines_on_two_slots_keep_the_rules_when_idle_ones_are_asked_and_closed() {
-    let limits = Limits { ping: Some(SHORT), idle: Some(LONG), min_idle: 1, ..two() };
-    explore(1, limits, Budget { faults: 1, short_ticks: 1, long_ticks: 1, ..CALM });
-}
-
-#[test]
-fn three_coroutines_on_two_slots_keep_the_rules_when_leases_are_revoked() {
-    let limits = Limits { leak: Some(SHORT), hold: Some(LONG), ..two() };
-    explore(1, limits, Budget { faults: 1, short_ticks: 1, long_ticks: 2, ..CALM });
-}
-
-#[test]
-#[ignore = "takes minutes; run it after changing the core"]
-fn three_coroutines_on_two_slots_keep_the_rules_in_a_larger_world() {
-    explore(2, two(), Budget { faults: 2, short_ticks: 1, long_ticks: 2, commands: 1 });
 }

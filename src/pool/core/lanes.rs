@@ -57,7 +57,7 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
     }
 
     /// The driver of this connection has come, or its group is back. Calls `take` with each who goes along; if there is none, the
-    /// connection is not its to use any more.
+    /// connection is not its to use any more. If there is one, there is nothing to do but to open connections.
     pub(crate) fn board(&mut self, id: ConnectionId, mut take: impl FnMut(W)) -> Effects<C, W> {
         let mut effects = Effects::none();
         let Some((slot, State::Called | State::Lane)) = self.slots.find(id) else { return effects };
@@ -92,6 +92,8 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
             take(wake);
         }
         self.counters.groups += 1;
+        // Fewer may have found room in it than were counted on.
+        self.open_more(&mut effects);
         effects
     }
 
@@ -117,3 +119,6 @@ impl<C: Clone, W, F: Clone> Core<C, W, F> {
         groups.saturating_sub(self.slots.called()).min(room)
     }
 }
+
+#[cfg(test)]
+mod tests;

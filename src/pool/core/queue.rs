@@ -439,6 +439,11 @@ impl<W: Clone, F: Clone> Queue<W, F> {
         waiters
     }
 
+    /// When those who ride are looked at next.
+    pub(super) fn look(&self) -> Deadline {
+        self.look
+    }
+
     /// How much work the list of those who wait has done.
     pub(super) fn steps(&self) -> usize {
         self.leases.steps + self.seats.steps

@@ -1,7 +1,11 @@
 //! Long random histories, compared step by step with a model that is too simple to be wrong. Uses: core, deadline.
 
+mod lanes;
+mod model;
+
 use std::time::{Duration, Instant};
 
+use self::model::{Expected, Model, Place, Waiter};
 use super::tests::{deadline, limits, start, waits};
 use super::*;
 
@@ -31,143 +35,17 @@ impl Random {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
-    Opening,
-    Idle,
-    Kept(Task),
-    Lent(Task),
-    Cleaning,
-}
-
-/// What a step should bring about, in an order that can be compared.
-#[derive(Debug, Default, PartialEq)]
-struct Expected {
-    /// Those served and those refused.
-    told: Vec<Task>,
-    opens: usize,
-    clean: bool,
-    close: Vec<u32>,
-}
-
-/// The pool as two lists. Each event changes them in the plainest way; `settle` does the rest by looking at
-/// everything again. Only the back-off, which has its own tests, is the real one.
-struct Model {
-    limits: Limits,
-    closed: bool,
-    paused: bool,
-    /// Connections, open or on their way, that were there when all were told to go.
-    stale: Vec<ConnectionId>,
-    /// What takes up the limit; the idle ones in the order in which they became idle.
-    connections: Vec<(ConnectionId, u32, Place)>,
-    /// Arrival, who, until when, and whether a wake-up is on its way.
-    queue: Vec<(u64, Task, Instant, bool)>,
-    refused: Vec<(Task, Refusal<&'static str>)>,
-    backoff: Backoff<&'static str>,
-    expected: Expected,
-}
-
-impl Model {
-    fn count(&self, wanted: fn(Place) -> bool) -> usize {
-        self.connections.iter().filter(|connection| wanted(connection.2)).count()
-    }
-
-    fn opening(&self) -> usize {
-        self.count(|place| place == Place::Opening)
-    }
-
-    fn remove(&mut self, id: ConnectionId) -> Option<(u32, Place)> {
-        let at = self.connections.iter().position(|connection| connection.0 == id)?;
-        let (_, handle, place) = self.connections.remove(at);
-        Some((handle, place))
-    }
-
-    fn put(&mut self, id: ConnectionId, handle: u32, place: Place) {
-        self.connections.push((id, handle, place));
-    }
-
-    /// A connection without an owner: it is idle, or has to go.
-    fn put_clean(&mut self, id: ConnectionId, handle: u32) {
-        // It is not counted: it has been taken out before.
-        if self.closed || self.stale.contains(&id) || self.connections.len() >= self.limits.connections {
-            self.expected.close.push(handle);
-        } else {
-            self.put(id, handle, Place::Idle);
-        }
-    }
-
-    fn leave(&mut self, task: Task) {
-        self.queue.retain(|waiter| waiter.1 != task);
-        self.refused.retain(|refused| refused.0 != task);
-    }
-
-    fn refuse(&mut self, who: impl Fn(Instant) -> bool, why: Refusal<&'static str>) -> u64 {
-        let before = self.queue.len();
-        for (_, task, _, woken) in self.queue.extract_if(.., |waiter| who(waiter.2)) {
-            self.refused.push((task, why));
-            self.expected.told.extend((!woken).then_some(task));
-        }
-        u64::try_from(before - self.queue.len()).unwrap()
-    }
-
-    /// Whatever can be done now is done.
-    fn settle(&mut self) {
-        if self.closed {
-            self.refuse(|_| true, Refusal::Closed);
-            let out = |connection: &mut (_, _, Place)| matches!(connection.2, Place::Idle | Place::Kept(_));
-            for (_, handle, place) in self.connections.extract_if(.., out) {
-                self.expected.close.push(handle);
-                if let Place::Kept(task) = place {
-                    self.refused.push((task, Refusal::Closed));
-                }
-            }
-            return;
-        }
-        while !self.paused
-            && !self.queue.is_empty()
-            && let Some(idle) = self.connections.iter().rposition(|connection| connection.2 == Place::Idle)
-        {
-            let (_, task, _, woken) = self.queue.remove(0);
-            self.connections[idle].2 = Place::Kept(task);
-            self.expected.told.extend((!woken).then_some(task));
-        }
-        if !self.queue.is_empty() {
-            self.backoff.hurry();
-        }
-        let taken = |model: &Model| model.connections.len() + model.expected.opens;
-        let probes = self.opening() + self.expected.opens == 0 && self.backoff.wants_probe();
-        if probes && !self.paused && taken(self) < self.limits.connections {
-            self.expected.opens += 1;
-        }
-        while !self.paused
-            && self.queue.len() > self.opening() + self.expected.opens
-            && self.opening() + self.expected.opens < self.backoff.allowed(self.limits.opening)
-            && taken(self) < self.limits.connections
-        {
-            self.expected.opens += 1;
-        }
-    }
-
-    fn ledger(&self) -> Ledger {
-        Ledger {
-            lent: self.count(|it| matches!(it, Place::Kept(_) | Place::Lent(_))),
-            lanes: 0,
-            idle: self.count(|it| it == Place::Idle),
-            opening: self.opening(),
-            cleaning: self.count(|it| it == Place::Cleaning),
-            free: self.limits.connections.saturating_sub(self.connections.len()),
-            limit: self.limits.connections,
-            waiting: self.queue.len(),
-        }
-    }
-}
-
 /// A waiting coroutine's ticket, its arrival and its deadline; a holding one's lease and connection.
 #[derive(Clone, Copy, PartialEq)]
 enum Doing {
     Nothing,
     Waiting(Ticket, u64, Instant),
     Holding(LeaseId, ConnectionId),
+    Riding(Ticket, u64, Weight),
+    /// In the group of this connection.
+    Seated(Ticket, u64, Weight, ConnectionId),
+    /// Passed over, or its connection was lost.
+    Over(Ticket, u64, Weight),
 }
 
 struct Run {
@@ -177,6 +55,8 @@ struct Run {
     doing: [Doing; COROUTINES],
     opens: Vec<ConnectionId>,
     cleaning: Vec<(LeaseId, ConnectionId)>,
+    /// Connections whose drivers are to come, or whose groups are out.
+    lanes: Vec<ConnectionId>,
     /// Used up; using them again must change nothing.
     old_leases: Vec<LeaseId>,
     old_opens: Vec<ConnectionId>,
@@ -188,6 +68,8 @@ struct Run {
 impl Run {
     fn new(mut random: Random) -> Run {
         let limits = limits(1 + random.below(6), 1 + random.below(3), 2 + random.below(COROUTINES));
+        let limits =
+            Limits { lanes: random.below(limits.connections + 1), group: 1 + random.below(5), ..limits };
         let model = Model {
             limits,
             closed: false,
@@ -195,6 +77,7 @@ impl Run {
             stale: Vec::new(),
             connections: Vec::new(),
             queue: Vec::new(),
+            shared: Vec::new(),
             refused: Vec::new(),
             backoff: Backoff::new(),
             expected: Expected::default(),
@@ -206,6 +89,7 @@ impl Run {
             doing: [Doing::Nothing; COROUTINES],
             opens: Vec::new(),
             cleaning: Vec::new(),
+            lanes: Vec::new(),
             old_leases: Vec::new(),
             old_opens: Vec::new(),
             now: start(),
@@ -220,8 +104,15 @@ impl Run {
         let mut expected = std::mem::take(&mut self.model.expected);
         effects.close.sort_unstable();
         expected.close.sort_unstable();
+        effects.call.sort_unstable_by_key(|(_, handle)| *handle);
+        expected.call.sort_unstable();
+        self.lanes.extend(effects.call.iter().map(|(id, _)| *id));
+        effects.wake_others.extend(effects.wake);
+        effects.wake_others.sort_unstable();
+        expected.told.sort_unstable();
         let actual = Expected {
-            told: effects.wake_others.into_iter().chain(effects.wake).collect(),
+            told: effects.wake_others,
+            call: effects.call.into_iter().map(|(_, handle)| handle).collect(),
             opens: effects.open.len(),
             clean: effects.clean.is_some(),
             close: effects.close.into_iter().map(|(handle, _)| handle).collect(),
@@ -244,8 +135,13 @@ impl Run {
             (10, _) => self.use_an_old_id(),
             (11..14, _) => self.tick(),
             (15, _) => self.operate(),
-            (14, Doing::Waiting(ticket, ..)) => self.leave(who, ticket),
+            (14, Doing::Waiting(ticket, ..) | Doing::Riding(ticket, ..)) => self.leave(who, ticket),
+            (16..24, _) => self.board(),
+            (24..32, Doing::Nothing) => self.ride(who),
             (_, Doing::Nothing) => self.acquire(who),
+            (_, Doing::Riding(ticket, ..)) => self.claim_ride(who, ticket),
+            (_, Doing::Seated(..)) => {}
+            (_, Doing::Over(ticket, arrival, weight)) => self.ride_again(who, ticket, arrival, weight),
             (_, Doing::Waiting(ticket, ..)) => self.claim(who, ticket),
             (_, Doing::Holding(lease, id)) => self.give_back(who, lease, id),
         }
@@ -255,12 +151,13 @@ impl Run {
         let until = self.now + Duration::from_millis(self.random.next() % 300);
         let answer = self.core.acquire(Borrower::NOBODY, |_| 0, || waits((deadline(until), who)));
         let model = &mut self.model;
-        let idle = model.connections.iter().rposition(|connection| connection.2 == Place::Idle);
+        let idle = model.idle_like(false);
         match answer {
             Acquire::Lent(Lent { lease, connection: handle, .. }) => {
                 let (id, expected, place) = &mut model.connections[idle.unwrap()];
                 assert_eq!(*expected, handle, "not the one used last");
                 *place = Place::Lent(who);
+                model.shared.retain(|other| other != id);
                 self.doing[who] = Doing::Holding(lease, *id);
                 self.counters.lends += 1;
                 self.compare(Effects::none());
@@ -269,7 +166,8 @@ impl Run {
                 let none = idle.is_none() || model.paused;
                 assert!(!model.closed && none && model.queue.len() < model.limits.waiting);
                 self.counters.waits += 1;
-                model.queue.push((self.counters.waits, who, until, false));
+                let arrival = self.counters.waits;
+                model.join(Waiter { arrival, task: who, until, woken: false, seat: None });
                 self.doing[who] = Doing::Waiting(ticket, self.counters.waits, until);
                 self.compare(Effects { open: Vec::from_iter(open), ..Effects::none() });
             }
@@ -300,14 +198,15 @@ impl Run {
         let model = &mut self.model;
         match answer {
             Claim::Pending => {
-                let waiter = model.queue.iter_mut().find(|waiter| waiter.1 == who).unwrap();
-                assert_eq!(waiter.3, rearmed);
-                waiter.3 = false;
+                let waiter = model.queue.iter_mut().find(|waiter| waiter.task == who).unwrap();
+                assert_eq!(waiter.woken, rearmed);
+                waiter.woken = false;
             }
             Claim::Lent(Lent { lease, connection: handle, .. }) => {
                 let kept = model.connections.iter_mut().find(|it| it.2 == Place::Kept(who)).unwrap();
                 assert_eq!(kept.1, handle);
                 kept.2 = Place::Lent(who);
+                model.shared.retain(|other| *other != kept.0);
                 self.doing[who] = Doing::Holding(lease, kept.0);
                 self.counters.lends += 1;
             }
@@ -388,7 +287,7 @@ impl Run {
         let effects = self.core.open_failed(id, "failed", permanent, spread, self.now);
         self.counters.failed += u64::from(there.is_some());
         if there.is_some() && !self.model.closed {
-            let open = |it| matches!(it, Place::Idle | Place::Kept(_) | Place::Lent(_) | Place::Cleaning);
+            let open = |it| it != Place::Opening;
             let live = self.model.count(open) > 0;
             if self.model.backoff.failed("failed", permanent, live, spread, self.now) {
                 self.model.refuse(|_| true, Refusal::Failed("failed"));
@@ -420,10 +319,10 @@ impl Run {
         match place {
             Place::Kept(task) => {
                 let Doing::Waiting(_, arrival, until) = self.doing[task] else { unreachable!() };
-                self.model.queue.push((arrival, task, until, true));
-                self.model.queue.sort_by_key(|waiter| waiter.0);
+                self.model.join(Waiter { arrival, task, until, woken: true, seat: None });
             }
             Place::Lent(_) => self.counters.cut += 1,
+            Place::Called | Place::Lane => self.throw_off(id),
             Place::Opening | Place::Idle | Place::Cleaning => {}
         }
         if !matches!(place, Place::Opening) {
@@ -506,8 +405,7 @@ impl Run {
             model.expected.close.push(handle);
             if let Place::Kept(task) = place {
                 let Doing::Waiting(_, arrival, until) = doing[task] else { unreachable!() };
-                model.queue.push((arrival, task, until, true));
-                model.queue.sort_by_key(|waiter| waiter.0);
+                model.join(Waiter { arrival, task, until, woken: true, seat: None });
             }
         }
     }
@@ -525,7 +423,13 @@ impl Run {
                 Doing::Nothing => {}
                 Doing::Waiting(ticket, ..) => self.claim(who, ticket),
                 Doing::Holding(lease, id) => self.give_back(who, lease, id),
+                Doing::Riding(ticket, ..) => self.claim_ride(who, ticket),
+                Doing::Over(ticket, arrival, weight) => self.ride_again(who, ticket, arrival, weight),
+                Doing::Seated(..) => {}
             }
+        }
+        while !self.lanes.is_empty() {
+            self.board();
         }
         while !self.opens.is_empty() {
             self.answer_an_open();
@@ -560,7 +464,11 @@ fn a_million_random_operations_do_what_a_naive_model_does() {
         totals.waits += run.counters.waits;
         totals.timeouts += run.counters.timeouts;
         totals.opened += run.counters.opened;
+        totals.groups += run.counters.groups;
+        totals.selects += run.counters.selects;
+        totals.again += run.counters.again;
     }
     println!("{totals:?}");
+    assert!(totals.groups > 10_000 && totals.selects > totals.groups && totals.again > 1_000, "{totals:?}");
     assert!(totals.lends > 10_000 && totals.waits > 10_000 && totals.timeouts > 1_000, "{totals:?}");
 }

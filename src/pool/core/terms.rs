@@ -18,7 +18,7 @@ pub(crate) struct Limits {
     pub(crate) waiting: usize,
     /// Connections that may carry groups of selects at the same time.
     pub(crate) lanes: usize,
-    /// Selects in a group; at least one.
+    /// Selects that are out on a lane at the same time; at least one.
     pub(crate) group: usize,
     /// Idle connections that are kept.
     pub(crate) min_idle: usize,
@@ -89,7 +89,7 @@ pub(crate) struct Counters {
     pub(crate) leaks: u64,
     /// Most connections open at the same time.
     pub(crate) most: usize,
-    /// Groups sent.
+    /// How often selects were sent, several or one.
     pub(crate) groups: u64,
     /// Selects in them.
     pub(crate) selects: u64,

@@ -86,8 +86,8 @@ fn claimed(pool: &mut Pool, ticket: Ticket) -> (LeaseId, u32) {
     }
 }
 
-/// All effects as one line: who is woken, who is refused, drivers that are called, opens, cleanings, and what is to be closed.
-fn told(effects: Effects<u32, char>) -> String {
+/// All effects as one line: who is woken, who is refused, whose driver is called, opens, cleanings, and what is to be closed.
+pub(super) fn told(effects: Effects<u32, char>) -> String {
     let mut said = String::new();
     said.extend(effects.wake.map(|who| format!("wake {who} ")));
     said.extend(effects.wake_others.iter().map(|who| format!("tell {who} ")));

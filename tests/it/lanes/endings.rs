@@ -119,7 +119,9 @@ fn a_select_is_sent_once_more_and_not_again() {
     let proxy = Proxy::start(&server().url());
     let test = DB.is(TestPool::at(&proxy.url(), 1));
     test.warm(|| echo(1).value().expect("an answer"));
+    test.at_rest();
     let sent = proxy.on(Frontend, b'E', every()).watch();
+    test.at_rest();
     let lost = proxy.on(Backend, b'D', every()).cut_before();
     let error = spawn(|| echo(7).value()).join().expect("no panic").expect_err("lost twice");
     assert!(error.is_closed(), "{error:?}");
@@ -135,18 +137,47 @@ fn a_lane_that_is_not_idle_in_the_end_is_not_used_again() {
     selects!(DB);
     let proxy = Proxy::start(&server().url());
     let test = DB.is(TestPool::at(&proxy.url(), 1));
-    for status in [b'T', b'E', b'?'] {
+    for status in [b'T', b'E'] {
         test.warm(|| who(1).unique().expect("an answer"));
         let old = who(1).unique().expect("an answer").1;
         let leases = test.all();
         let riders = test.ask_while_all_are_lent(9, |n| who(n).unique());
-        let rule = proxy.on(Backend, b'Z', nth(1)).insert_before([notice("so"), ready(status)].concat());
+        // In place of the one that comes: that is held.
+        let said = proxy.on(Backend, b'C', nth(9)).insert_after([notice("so"), ready(status)].concat());
+        let held = proxy.connection(proxy.accepted()).on(Backend, b'Z', nth(1)).hold();
+        let closed = test.pool.stats().closed;
         drop(leases);
         for (n, rider) in (0..9).zip(riders) {
             assert_eq!(rider.join().expect("no panic").expect("an answer").0, n);
         }
-        rule.release();
+        eventually("the lane is given up", || test.pool.stats().closed > closed);
+        said.release();
+        held.release();
         assert_ne!(who(1).unique().expect("an answer").1, old, "status {}", char::from(status));
     }
+    test.finish();
+}
+
+/// The server says nothing any more, and the system does not notice: when nobody waits for its group any more, a lane is given up, as
+/// a lease is that can not be cleaned (reliability case 26).
+#[test]
+fn a_lane_that_has_gone_deaf_is_given_up_when_all_of_its_riders_have() {
+    selects!(DB);
+    let proxy = Proxy::start(&server().url());
+    let test = DB.is(TestPool::at(&proxy.url(), 1));
+    test.warm(|| echo(1).value().expect("an answer"));
+    let leases = test.all();
+    let riders = test.ask_while_all_are_lent(9, |n| {
+        echo(n).timeout(Duration::from_millis(100 + 20 * u64::from(n.unsigned_abs()))).value()
+    });
+    let deaf = proxy.connection(1).deaf();
+    drop(leases);
+    for rider in riders {
+        let error = rider.join().expect("no panic").expect_err("nobody answers");
+        assert!(error.is_timeout(), "{error:?}");
+    }
+    eventually("the connection is given up", || test.pool.stats().closed == 1);
+    assert_eq!(echo(8).value().expect("an answer"), 8, "on another connection");
+    deaf.release();
     test.finish();
 }

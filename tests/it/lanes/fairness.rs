@@ -67,6 +67,7 @@ fn a_lease_is_served_before_selects_that_came_after_it() {
     test.warm(|| echo(1).value().expect("an answer"));
     test.warm(|| divide(1).value().expect("an answer"));
     for _ in 0..10 {
+        test.at_rest();
         let held = proxy.on(Backend, b'Z', nth(1)).hold();
         // Its running time is what it was held for; it may lease from then on, which is as good.
         let out = spawn(|| divide(1).value().expect("an answer"));

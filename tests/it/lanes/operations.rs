@@ -42,6 +42,7 @@ fn a_pool_that_is_paused_while_a_group_is_out_answers_it_and_sends_no_other() {
     let test = DB.is(TestPool::built(&proxy.url(), |builder| builder.limit(1).acquire_timeout(PATIENCE)));
     test.warm(|| echo(1).value().expect("an answer"));
     test.warm(|| divide(1).value().expect("an answer"));
+    test.at_rest();
     let held = proxy.on(Backend, b'D', nth(1)).hold();
     let out = spawn(|| divide(2).value());
     held.wait_hits(1);
@@ -65,6 +66,7 @@ fn a_pool_that_is_closed_refuses_riders_that_wait_and_answers_those_that_were_se
     let test = DB.is(TestPool::at(&proxy.url(), 1));
     test.warm(|| echo(1).value().expect("an answer"));
     test.warm(|| divide(1).value().expect("an answer"));
+    test.at_rest();
     let held = proxy.on(Backend, b'D', nth(1)).hold();
     let out = spawn(|| divide(2).value());
     held.wait_hits(1);
@@ -94,6 +96,7 @@ fn a_pool_that_closes_cuts_a_lane_at_its_limit() {
     let proxy = Proxy::start(&server().url());
     let test = DB.is(TestPool::at(&proxy.url(), 1));
     test.warm(|| divide(1).value().expect("an answer"));
+    test.at_rest();
     let held = proxy.on(Backend, b'D', nth(1)).hold();
     let out = spawn(|| divide(2).value());
     held.wait_hits(1);

@@ -152,16 +152,20 @@ fn a_session_is_reset_before_it_becomes_a_lane() {
     fn left() -> Query<(String, bool)>;
     #[query(DB, "SET work_mem = '7MB'")]
     fn set_work_mem() -> Query;
-    run("CREATE SCHEMA lanes_other; CREATE TABLE lanes_other.lanes_meant AS SELECT 'other' AS name;
+    run("CREATE PROCEDURE lanes_sets() LANGUAGE SQL AS $$ SET work_mem = '7MB' $$;
+         CREATE SCHEMA lanes_other; CREATE TABLE lanes_other.lanes_meant AS SELECT 'other' AS name;
          CREATE TABLE public.lanes_meant AS SELECT 'public' AS name; GRANT SELECT ON lanes_meant TO pg_monitor");
     let test = DB.is(TestPool::new(1));
     test.warm(|| left().unique().expect("told"));
     type Leaves = fn(&Connection) -> Result<()>;
-    let leave: [(&str, Leaves); 10] = [
+    let leave: [(&str, Leaves); 13] = [
         ("SET", |lease| lease.script("SET work_mem = '7MB'")),
         ("SET", |lease| lease.query("SET work_mem = '7MB'", ()).run().map(drop)),
         ("SET", |lease| set_work_mem().on(lease).run().map(drop)),
         ("SET", |lease| lease.transaction(|q| q.script("SET work_mem = '7MB'"))),
+        ("SET", |lease| lease.script("CALL lanes_sets()")),
+        ("SET", |lease| lease.query("CALL lanes_sets()", ()).run().map(drop)),
+        ("SET", |lease| lease.script("DO 'BEGIN SET work_mem = ''7MB''; END'")),
         ("LISTEN", |lease| lease.script("LISTEN lanes_channel")),
         ("another table", |lease| lease.script("SET search_path = lanes_other, public")),
         ("another table", |lease| {
@@ -183,7 +187,9 @@ fn a_session_is_reset_before_it_becomes_a_lane() {
         assert_eq!(left().unique().expect("told"), (String::new(), true), "after {what}");
     }
     test.finish();
-    run("DROP TABLE public.lanes_meant, lanes_other.lanes_meant; DROP SCHEMA lanes_other");
+    run(
+        "DROP PROCEDURE lanes_sets; DROP TABLE public.lanes_meant, lanes_other.lanes_meant; DROP SCHEMA lanes_other",
+    );
 }
 
 /// Whoever waits behind a lane with a request ready gets a session that may write, at no matter what.

@@ -70,6 +70,43 @@ fn more_selects_than_a_session_keeps_statements_share_it_all_the_same() {
     test.finish();
 }
 
+/// What is to be closed with an introduction that the server passes over is still to be closed.
+#[test]
+fn statements_are_closed_though_the_server_passes_over_members_of_groups() {
+    selects!(DB);
+    many_selects!(DB: m0 = "SELECT :n + 0", m1 = "SELECT :n + 1", m2 = "SELECT :n + 2", m3 = "SELECT :n + 3", m4 = "SELECT :n + 4",
+        m5 = "SELECT :n + 5", m6 = "SELECT :n + 6", m7 = "SELECT :n + 7", m8 = "SELECT :n + 8", m9 = "SELECT :n + 9");
+    let few = |config: maypole::Config| config.statement_cache_capacity(3);
+    let test = DB.is(TestPool::configured(&server().url(), few, |builder| builder.limit(1)));
+    test.warm(|| divide(1).value().expect("an answer"));
+    for round in 0..50 {
+        let answers = test.together(20, move |n| {
+            if n % 7 == round % 7 {
+                return divide(n % 2).value();
+            }
+            let which = (n + round) % 10;
+            Ok(MANY[usize::try_from(which).expect("small")](n).value()? - which)
+        });
+        for (n, answer) in (0..20).zip(answers) {
+            match answer {
+                Ok(answer) if n % 7 == round % 7 => assert_eq!((answer, n % 2), (5040, 1)),
+                Ok(answer) => assert_eq!(answer, n),
+                Err(error) => {
+                    assert_eq!((n % 7, n % 2, error.sqlstate()), (round % 7, 0, Some("22012")), "{error:?}")
+                }
+            }
+        }
+    }
+    assert!(test.pool.stats().sent_again > 0, "members were passed over");
+    let count = "SELECT count(*)::int4 FROM pg_prepared_statements";
+    let lease = test.pool.connection().expect("lent");
+    let kept = lease.query(count, ()).value::<i32>().expect("counted");
+    assert!(kept <= 3 + 12, "{kept} statements are there, and 3 may be kept");
+    drop(lease);
+    assert_eq!((test.pool.stats().opened, test.pool.stats().closed), (1, 0));
+    test.finish();
+}
+
 #[test]
 fn selects_of_a_pool_that_keeps_no_statements_are_answered() {
     selects!(DB);

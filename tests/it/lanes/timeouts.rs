@@ -58,6 +58,7 @@ fn a_rider_that_runs_out_of_time_in_the_queue_says_so_and_is_never_sent() {
     let url = server().url();
     let limit = Duration::from_millis(150);
     let test = DB.is(TestPool::built(&url, |builder| builder.limit(1).acquire_timeout(limit)));
+    test.pool.warm(1, Duration::from_secs(20)).expect("opened");
     test.warm(|| echo(1).value().expect("an answer"));
     let lease = test.pool.connection().expect("lent");
     let (selects, timeouts) = (test.pool.stats().selects, test.pool.stats().timeouts);

@@ -171,6 +171,7 @@ fn a_lane_at_rest_on_which_something_came_is_not_used_again() {
     for message in [ready(b'I'), command_complete("SELECT 1"), data_row(&[None])] {
         test.warm(|| who(1).unique().expect("an answer"));
         let old = who(1).unique().expect("an answer").1;
+        test.at_rest();
         let rule = proxy.on(Backend, b'Z', nth(1)).insert_after(message);
         assert_eq!(who(2).unique().expect("an answer").0, 2);
         rule.release();

@@ -44,14 +44,24 @@ impl World {
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hash = Mix::default();
         let waiters = self.core.queue.inspect();
-        let rank = |ticket| waiters.iter().position(|waiter| waiter.0 == ticket);
+        // In the order of arrival, with those that were taken out of it and may come back.
+        let out = self.coroutines.iter().filter_map(|coroutine| match coroutine.doing {
+            Doing::Seated { ticket, .. } | Doing::Over { ticket, .. } => Some(ticket.number()),
+            _ => None,
+        });
+        let mut order: Vec<u64> = waiters.iter().map(|waiter| waiter.0.number()).chain(out).collect();
+        order.sort_unstable();
+        let rank = |ticket: Ticket| order.iter().position(|number| *number == ticket.number());
         let mut coroutines = self.coroutines.map(|coroutine| {
             let doing = match coroutine.doing {
                 Doing::Nothing => (0, None),
                 Doing::Waiting { ticket, woken, .. } => (1 + u8::from(woken), rank(ticket)),
                 Doing::Holding { connection, .. } => (3 + u8::from(self.gone.contains(&connection)), None),
+                Doing::Riding { ticket, woken, .. } => (5 + u8::from(woken), rank(ticket)),
+                Doing::Seated { ticket, .. } => (7, rank(ticket)),
+                Doing::Over { ticket, .. } => (8, rank(ticket)),
             };
-            (coroutine.acquisitions, doing)
+            (coroutine.acquisitions, coroutine.rides, doing, self.ride_print(&coroutine.doing))
         });
         coroutines.sort_unstable();
         coroutines.hash(&mut hash);
@@ -70,11 +80,47 @@ impl World {
         (self.opens.len(), self.opens.iter().filter(opening).count(), self.overdue.len()).hash(&mut hash);
         (self.cleaning.len(), self.checks.len(), self.paused, self.limit).hash(&mut hash);
         self.lives().hash(&mut hash);
+        let mut lanes: Vec<_> =
+            self.lanes.iter().map(|lane| (lane.course, self.lane_print(lane.id))).collect();
+        lanes.sort_unstable();
+        (lanes, self.core.queue.look().left(self.now)).hash(&mut hash);
         (self.core.warm, self.core.next_retirement.map(|at| self.left(at))).hash(&mut hash);
         self.core.upkeep.left(self.now).hash(&mut hash);
         self.core.backoff.inspect(self.now).hash(&mut hash);
         (self.closed, self.budget).hash(&mut hash);
         hash.finish()
+    }
+
+    /// What is known of somebody who rides, beside its place.
+    fn ride_print(&self, doing: &Doing) -> u64 {
+        let mut hash = Mix::default();
+        match doing {
+            Doing::Riding { want, since, noted, .. } => {
+                let since = want.limit.map(|_| (self.now - *since, noted.map(|noted| self.now - noted)));
+                (want.weight, want.limit, since).hash(&mut hash);
+            }
+            Doing::Seated { want, id, .. } => {
+                (want.weight, want.limit, self.lane_print(*id)).hash(&mut hash);
+            }
+            Doing::Over { want, .. } => (want.weight, want.limit).hash(&mut hash),
+            Doing::Nothing | Doing::Waiting { .. } | Doing::Holding { .. } => {}
+        }
+        hash.finish()
+    }
+
+    /// What tells one lane from another: its first member, and what becomes of its connection.
+    fn lane_print(&self, id: ConnectionId) -> (Option<u64>, bool, bool) {
+        let life = self.core.slots.find(id).map(|(slot, _)| self.core.slots.life(slot));
+        let first = self.members(id).first().map(|(_, ticket, _)| ticket.number());
+        let before = |number: u64| {
+            let taken = self.coroutines.iter().filter_map(|coroutine| match coroutine.doing {
+                Doing::Seated { ticket, .. } => Some(ticket.number()),
+                _ => None,
+            });
+            u64::try_from(taken.filter(|other| *other < number).count()).unwrap()
+        };
+        let stays = life.is_some_and(|life| life.generation == self.core.generation);
+        (first.map(before), stays, life.is_some_and(|life| life.expired))
     }
 
     fn left(&self, at: Instant) -> Duration {

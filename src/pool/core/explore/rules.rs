@@ -10,10 +10,12 @@ impl World {
         core.slots.audit();
         core.queue.audit();
         let ledger = core.ledger();
-        let sum = ledger.lent + ledger.idle + ledger.opening + ledger.cleaning + ledger.free;
+        let sum = ledger.lent + ledger.lanes + ledger.idle + ledger.opening + ledger.cleaning + ledger.free;
         let used = core.slots.used();
         assert_eq!((sum, ledger.limit), (self.limit.max(used), self.limit), "{ledger:?}");
-        let beside = ledger.idle > 0 && ledger.waiting > 0;
+        let leases = self.waiting().len();
+        assert_eq!(ledger.waiting, leases + self.riders().len());
+        let beside = ledger.idle > 0 && (leases > 0 || self.uncalled() > 0);
         assert!(!beside || self.paused, "somebody waits beside an idle connection");
         assert!(ledger.idle == 0 || used <= self.limit, "idle beyond the limit");
         assert!(!self.closed || (ledger.idle == 0 && ledger.waiting == 0), "open after close");
@@ -30,7 +32,7 @@ impl World {
         let mut lent = 0;
         for coroutine in &self.coroutines {
             match coroutine.doing {
-                Doing::Nothing => {}
+                Doing::Nothing | Doing::Riding { .. } | Doing::Seated { .. } | Doing::Over { .. } => {}
                 Doing::Holding { lease, connection } => {
                     let slot = slots.iter().find(|slot| slot.2 == lease && slot.3 == Some(connection));
                     match slot.map(|slot| slot.0) {
@@ -53,9 +55,10 @@ impl World {
             }
         }
         assert_eq!(ledger.lent, lent, "lent to nobody");
+        self.check_lanes();
 
         // Whenever an open is justified it is under way.
-        let wanted = ledger.waiting > ledger.opening
+        let wanted = leases + self.wanted_lanes() > ledger.opening
             || used < core.warm
             || (ledger.opening == 0 && core.backoff.wants_probe());
         let one_more = !self.closed
@@ -80,6 +83,11 @@ impl World {
 
     /// Of those that waited, no one was served while an older one still waits.
     pub(super) fn in_order(&self, waited: &[(usize, Ticket)]) {
+        let oldest_rider = self.riders().first().map(|(_, ticket, _)| ticket.number());
+        if self.has_called {
+            let before = |lease: u64| oldest_rider.is_none_or(|rider| lease < rider);
+            assert!(!self.waiting().iter().any(|(_, ticket)| before(ticket.number())), "a rider overtook");
+        }
         if waited.is_empty() {
             return;
         }
@@ -90,6 +98,8 @@ impl World {
                 for (_, waits) in self.waiting() {
                     assert!(rank(*served) < rank(waits), "overtaken");
                 }
+                let overtook = oldest_rider.is_some_and(|rider| rider < served.number());
+                assert!(!overtook || self.uncalled() == 0, "a lease overtook a rider");
             }
         }
     }
@@ -118,7 +128,12 @@ impl World {
                         effects.push(core.cleaned(lease, true));
                     }
                 }
-                if let Some(ticket) = coroutine.old_ticket {
+                // Who gives up on the way has nothing left to leave.
+                let out = match coroutine.doing {
+                    Doing::Seated { ticket, .. } | Doing::Over { ticket, .. } => Some(ticket),
+                    _ => None,
+                };
+                for ticket in coroutine.old_ticket.into_iter().chain(out) {
                     effects.push(core.leave(ticket));
                     assert_eq!(core.claim(ticket, || unreachable!()), Claim::Refused(Refusal::Left));
                 }
@@ -128,6 +143,11 @@ impl World {
                 effects.extend([core.broke(id), core.distrust(id), core.checked(id)]);
             }
             effects.extend(closed.then(|| core.close()));
+            for (state, id, ..) in core.slots.inspect() {
+                if !matches!(state, State::Called | State::Lane) {
+                    effects.push(core.board(id, |_| unreachable!("nobody called it")));
+                }
+            }
             effects
         });
     }
@@ -143,11 +163,20 @@ impl World {
             assert!(path.insert(here), "somebody waits for ever");
             let next =
                 self.coroutines.iter().enumerate().find_map(|(who, coroutine)| match coroutine.doing {
-                    Doing::Waiting { woken: true, .. } => Some(Action::Claim { who }),
+                    Doing::Waiting { woken: true, .. } | Doing::Riding { woken: true, .. } => {
+                        Some(Action::Claim { who })
+                    }
+                    Doing::Over { .. } => Some(Action::RideAgain { who }),
                     Doing::Holding { .. } => Some(Action::GiveBack { who, state: Returned::Clean }),
                     _ => None,
                 });
+            let lane = self.lanes.first().map(|lane| match lane.course {
+                Course::Called | Course::Back => Action::Board { id: lane.id },
+                Course::Out => Action::Land { id: lane.id, failed: false },
+                Course::Lost => Action::Broke { id: lane.id },
+            });
             let next = next
+                .or(lane)
                 .or_else(|| (!self.opens.is_empty()).then_some(Action::Opened { at: 0 }))
                 .or_else(|| (!self.overdue.is_empty()).then_some(Action::OpenedLate { at: 0 }))
                 .or_else(|| (!self.cleaning.is_empty()).then_some(Action::Cleaned { at: 0, ok: true }))
