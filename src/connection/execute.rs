@@ -113,7 +113,7 @@ impl From<Error> for Failure {
 impl Connection {
     /// What it runs from now on finds a session that may not write.
     pub(crate) fn only_read(&self) {
-        self.reads.set(true);
+        self.reads.set(self.link.can_be_lane());
     }
 
     /// Runs one statement and waits for the whole of its result.

@@ -49,6 +49,7 @@ impl Link {
         errand: Arc<dyn Errand>,
         sending: impl FnOnce(Known),
     ) -> Result<()> {
+        let reads = reads && self.can_be_lane();
         let ticket = Ticket::of(Asker::Errand(errand), deadline).that_ends(plan.ends).that_reads(reads);
         self.introduce(plan, request, &encode::STATEMENT, false, sending, ticket)
     }
