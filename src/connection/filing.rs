@@ -29,15 +29,15 @@ impl Sink<Ticket> for Filing<'_> {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         if let Asker::Reset = ticket.asker {
             self.lane.prepared();
-            if !self.lane.is_lane() {
-                self.standing.is_no_lane();
+            if !self.lane.is_prepared() {
+                self.standing.is_lent();
             }
             return self.reset.answered(&reply);
         }
         if let Some(lost) = self.reset.lost() {
             return self.over.add(ticket.asker, Err(lost));
         }
-        if let Asker::Rider(mut seat) = ticket.asker {
+        if let Asker::Rider(seat) = ticket.asker {
             let landing = seat.landing(reply, self.statements, self.lane);
             return self.over.land(seat, landing);
         }
@@ -97,7 +97,7 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn completed(&mut self, tag: &[u8]) {
-        if !self.lane.is_lane() {
+        if !self.lane.is_prepared() {
             self.reset.completed(tag);
         }
         self.standing.completed(tag, self.block.as_ref().map(Block::is_read_only));

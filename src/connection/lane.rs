@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::link::{Fitness, Link, State};
 use super::news::News;
 use super::plan::Plan;
-use super::statement::{Introduction, Statements};
+use super::statement::Statements;
 use super::ticket::{Asker, Ends, Over, Ticket};
 use super::{Introduced, introduce};
 use crate::coro::Waiter;
@@ -93,26 +93,27 @@ pub(super) struct Seat {
 }
 
 /// What the session knew of a member's statement when it was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Knows {
     Already,
-    /// This member introduces it, and closes others.
-    Introduced(Introduction),
+    /// This member introduces it.
+    Introduced,
     /// One before it in the same group did.
     Trusts,
 }
 
 impl Seat {
     /// What came of it, now that its reply is there.
-    pub(super) fn landing(&mut self, reply: Reply, statements: &mut Statements, lane: &mut Lane) -> Landing {
+    pub(super) fn landing(&self, reply: Reply, statements: &mut Statements, lane: &mut Lane) -> Landing {
         let plan = self.rider.plan();
-        match &mut self.knows {
-            Knows::Introduced(introduction) if reply.end == End::Skipped => {
-                statements.passed_over(plan.number, std::mem::take(introduction));
+        match self.knows {
+            Knows::Introduced if reply.end == End::Skipped => {
+                statements.passed_over(plan.number);
                 Landing::PassedOver
             }
             _ if reply.end == End::Skipped => Landing::PassedOver,
             Knows::Already => Landing::of(reply),
-            Knows::Introduced(_) => match introduce::told(plan, &reply) {
+            Knows::Introduced => match introduce::told(plan, &reply) {
                 Introduced::AsPlanned => {
                     statements.meet(plan.number, None);
                     lane.introduced(plan.number);
@@ -130,10 +131,10 @@ impl Seat {
 /// What a session is as a lane.
 #[derive(Default)]
 pub(super) struct Lane {
-    /// It is one, once all that was sent has been done.
-    is: bool,
-    /// What is sent in front of a group or a lease is under way.
-    preparing: bool,
+    /// What it is once all that was sent has been done.
+    role: Role,
+    /// So much of what is sent in front of a group or a lease is under way.
+    preparing: usize,
     flight: Option<Flight>,
     contradiction: Option<&'static str>,
 }
@@ -147,8 +148,6 @@ struct Flight {
     clock: SmallVec<[i64; 2]>,
     /// The numbers of the plans that its members have introduced as they were planned, even if the session keeps them no more.
     introduced: SmallVec<[usize; 4]>,
-    /// None of its members is waited for any more: it must be back by then.
-    end: Option<Deadline>,
 }
 
 /// So many different statements of one group are remembered.
@@ -157,43 +156,71 @@ const DISTINCT: usize = 8;
 const SUSPICIOUS: Duration = Duration::from_millis(20);
 const CLOCK: &str = "SELECT pg_catalog.clock_timestamp()";
 
-/// No select is to hold up others for longer. It is run again on a connection of its own.
-///
-/// A select that waits for a lock gives up soon: it is somebody else's transaction that holds the lock, and the others in the
-/// group may hold what that one waits for, so that all would wait for the server to find the deadlock (after 1 s by default).
-///
-/// What a lease has set is kept in settings of the session's own, because no answer is waited for; empty if it is what the session would
-/// be reset to. The access mode is set with SET, whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
-const BEGIN_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SELECT pg_catalog.set_config('maypole.read_only', pg_catalog.current_setting('default_transaction_read_only'), false), \
+/// What a session may be used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Whatever its borrower wants.
+    #[default]
+    Lease,
+    /// A select that has it for itself: it may not write.
+    Reader,
+    /// Groups of selects: moreover none holds up others for long.
+    Lane,
+}
+
+/// What a change of role is made of: it is a transaction, and no answer to it is waited for, so what was there before is kept in
+/// settings of the session's own: empty if it is what would be there after a RESET. That is what it is set back to then, so that
+/// a change of the server's configuration is seen.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
+const COMMIT: &str = "COMMIT";
+const KEEP: &str = "SELECT pg_catalog.set_config('maypole.read_only', pg_catalog.current_setting('default_transaction_read_only'), false), \
     pg_catalog.set_config('maypole.isolation', pg_catalog.current_setting('default_transaction_isolation'), false), \
     pg_catalog.set_config('maypole.statement_timeout', pg_catalog.current_setting('statement_timeout'), false), \
     pg_catalog.set_config('maypole.lock_timeout', pg_catalog.current_setting('lock_timeout'), false); \
     SELECT pg_catalog.set_config(k, CASE pg_catalog.current_setting(k) WHEN pg_catalog.set_config(n, NULL, false) THEN '' \
-    ELSE pg_catalog.current_setting(k) END, false) FROM (VALUES ('maypole.read_only', 'default_transaction_read_only'), \
-    ('maypole.isolation', 'default_transaction_isolation'), ('maypole.statement_timeout', 'statement_timeout'), \
-    ('maypole.lock_timeout', 'lock_timeout')) AS v (k, n); \
-    SET default_transaction_read_only = on; SET default_transaction_isolation = 'read committed'; \
-    SELECT pg_catalog.set_config(n, CASE WHEN t::pg_catalog.interval BETWEEN '1 ms' AND m::pg_catalog.interval THEN t ELSE m END, false) \
-    FROM (SELECT n, m, coalesce(nullif(pg_catalog.current_setting(k), ''), pg_catalog.current_setting(n)) FROM \
-    (VALUES ('maypole.statement_timeout', 'statement_timeout', '1s'), ('maypole.lock_timeout', 'lock_timeout', '20ms')) AS v (k, n, m)) \
-    AS v (n, m, t); COMMIT";
-
-/// The session is what it was before. What was its default is reset, so that a change of the server's configuration is seen.
-const END_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SELECT pg_catalog.set_config('default_transaction_read_only', nullif(pg_catalog.current_setting('maypole.read_only'), ''), false), \
-    pg_catalog.set_config('default_transaction_isolation', nullif(pg_catalog.current_setting('maypole.isolation'), ''), false), \
+    ELSE pg_catalog.set_config(n, pg_catalog.current_setting(k), false) END, false) FROM (VALUES \
+    ('maypole.read_only', 'default_transaction_read_only'), ('maypole.isolation', 'default_transaction_isolation'), \
+    ('maypole.statement_timeout', 'statement_timeout'), ('maypole.lock_timeout', 'lock_timeout')) AS v (k, n); ";
+/// With SET, whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
+const ONLY_READ: &str = "SET default_transaction_read_only = on; ";
+const MAY_WRITE: &str = "SELECT pg_catalog.set_config('default_transaction_read_only', \
+    nullif(pg_catalog.current_setting('maypole.read_only'), ''), false); ";
+/// No select is to hold up others for longer, and one that waits for a lock gives up soon: others of its group may hold what the
+/// holder of that lock waits for, and then all would wait for the server to find the deadlock, for 1 s by default. What the session
+/// itself limits to less stays.
+const LIMITED: &str = "SET default_transaction_isolation = 'read committed'; \
+    SELECT pg_catalog.set_config('statement_timeout', CASE WHEN pg_catalog.current_setting('statement_timeout')::pg_catalog.interval \
+    BETWEEN '1 ms' AND '1 s' THEN pg_catalog.current_setting('statement_timeout') ELSE '1s' END, false), \
+    pg_catalog.set_config('lock_timeout', CASE WHEN pg_catalog.current_setting('lock_timeout')::pg_catalog.interval \
+    BETWEEN '1 ms' AND '20 ms' THEN pg_catalog.current_setting('lock_timeout') ELSE '20ms' END, false); ";
+const UNLIMITED: &str = "SELECT pg_catalog.set_config('default_transaction_isolation', nullif(pg_catalog.current_setting('maypole.isolation'), ''), false), \
     pg_catalog.set_config('statement_timeout', nullif(pg_catalog.current_setting('maypole.statement_timeout'), ''), false), \
-    pg_catalog.set_config('lock_timeout', nullif(pg_catalog.current_setting('maypole.lock_timeout'), ''), false); COMMIT";
+    pg_catalog.set_config('lock_timeout', nullif(pg_catalog.current_setting('maypole.lock_timeout'), ''), false); ";
+
+impl Role {
+    /// What makes a session that is this that.
+    fn change(self, to: Role) -> &'static [&'static str] {
+        match (self, to) {
+            (Role::Lease, Role::Reader) => &[BEGIN, KEEP, ONLY_READ, COMMIT],
+            (Role::Lease, Role::Lane) => &[BEGIN, KEEP, ONLY_READ, LIMITED, COMMIT],
+            (Role::Reader, Role::Lane) => &[BEGIN, LIMITED, COMMIT],
+            (Role::Reader, Role::Lease) => &[BEGIN, MAY_WRITE, COMMIT],
+            (Role::Lane, Role::Reader) => &[BEGIN, UNLIMITED, COMMIT],
+            (Role::Lane, Role::Lease) => &[BEGIN, MAY_WRITE, UNLIMITED, COMMIT],
+            (Role::Lease, Role::Lease) | (Role::Reader, Role::Reader) | (Role::Lane, Role::Lane) => &[],
+        }
+    }
+}
 
 impl Lane {
-    pub(super) fn is_lane(&self) -> bool {
-        self.is
+    /// Whether its session is not what its borrowers have made of it.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.role != Role::Lease
     }
 
     /// What was sent in front has been done.
     pub(super) fn prepared(&mut self) {
-        self.preparing = false;
+        self.preparing = self.preparing.saturating_sub(1);
     }
 
     /// The server has told the time.
@@ -204,13 +231,6 @@ impl Lane {
         if let (Some(flight), Some(value)) = (&mut self.flight, value) {
             flight.clock.push(i64::from_be_bytes(value));
         }
-    }
-
-    /// For the keeper: by when the group that is out must be back. `since` is when it was seen that nobody waits for it, if so.
-    pub(super) fn drain(&mut self, since: Option<Instant>, limit: Duration) -> Deadline {
-        let Some(flight) = &mut self.flight else { return Deadline::NEVER };
-        flight.end = since.map(|since| flight.end.unwrap_or(Deadline::at(Some(since + limit))));
-        flight.end.unwrap_or(Deadline::NEVER)
     }
 
     fn introduced(&mut self, number: usize) {
@@ -228,11 +248,10 @@ impl Lane {
         let harmless = match name {
             "in_hot_standby" => true,
             "default_transaction_read_only" if value == "on" => true,
-            _ => self.preparing,
+            _ => self.preparing > 0,
         };
-        if self.is && !harmless {
-            self.contradiction =
-                Some("a select that shares its session with others has changed a setting of it");
+        if self.is_prepared() && !harmless {
+            self.contradiction = Some("a select has changed a setting of the session, which others share");
         }
     }
 
@@ -347,13 +366,7 @@ struct Group {
 
 impl Flight {
     fn new(now: Instant) -> Flight {
-        Flight {
-            departed: now,
-            plans: SmallVec::new(),
-            clock: SmallVec::new(),
-            introduced: SmallVec::new(),
-            end: None,
-        }
+        Flight { departed: now, plans: SmallVec::new(), clock: SmallVec::new(), introduced: SmallVec::new() }
     }
 }
 
@@ -380,11 +393,12 @@ impl Group {
         if self.introduced.contains(&plan.number) && state.statements.is_greeted(plan.number) {
             return self.send(state, rider, Knows::Trusts, deadline);
         }
-        let introduction = match state.statements.greet(plan) {
+        let mut introduction = match state.statements.greet(plan) {
             Ok(None) => return self.send(state, rider, Knows::Already, deadline),
             Ok(Some(_)) => return over.land(Seat { rider, knows: Knows::Already }, Landing::Misfit),
             Err(introduction) => introduction,
         };
+        state.statements.close_others_later(&mut introduction, &plan.name);
         let mut bytes = BytesMut::with_capacity(plan.sql.len() + rider.request().len() + 64);
         let mut steps: SmallVec<[Step; 8]> = SmallVec::new();
         if introduce::write(plan, &introduction.closes, &mut bytes, &mut steps, limit).is_err() {
@@ -396,7 +410,7 @@ impl Group {
         }
         steps.extend_from_slice(&encode::STATEMENT_FIRST);
         bytes.extend_from_slice(rider.request());
-        let seat = Seat { rider, knows: Knows::Introduced(introduction) };
+        let seat = Seat { rider, knows: Knows::Introduced };
         let ticket = Ticket::of(Asker::Rider(seat), deadline).that_ends(Ends::Commit);
         let _ = state.session.submit(&bytes, Exchange::new(&steps), ticket);
     }
@@ -422,14 +436,37 @@ impl State {
 
     /// The next request is to find a lane: clean of what a lease has left behind, and without a way to do harm.
     fn become_lane(&mut self, lazy: bool) {
-        if self.lane.is {
+        self.order_reset(lazy);
+        self.prepare(Role::Lane);
+        let names = self.statements.take_closes();
+        if names.is_empty() {
             return;
         }
-        self.order_reset(lazy);
-        self.reset_first(&Asker::Group { last: false });
-        (self.lane.is, self.lane.preparing) = (true, true);
-        self.standing.becomes_lane();
-        self.send_in_front(BEGIN_LANE);
+        // With a Sync of their own: in a group they might be passed over.
+        let mut bytes = BytesMut::new();
+        let mut steps: SmallVec<[Step; 8]> = SmallVec::new();
+        let mut encoder = Encoder::new(&mut bytes, usize::MAX);
+        for name in &names {
+            // A name of ours: it cannot fail.
+            let _ = encoder.close_statement(name);
+            steps.push(Step::Close);
+        }
+        encoder.sync();
+        drop(encoder);
+        steps.push(Step::Sync);
+        let _ = self.session.submit(&bytes, Exchange::new(&steps), Ticket::nobodys());
+    }
+
+    /// What comes behind finds a session of this role.
+    pub(super) fn take_role(&mut self, role: Role) {
+        let before = std::mem::replace(&mut self.lane.role, role);
+        if before == Role::Lease && role != Role::Lease {
+            self.standing.only_reads();
+        }
+        let change = before.change(role);
+        if !change.is_empty() {
+            self.send_in_front(&change.concat());
+        }
     }
 
     /// The Sync behind the members of a group.
@@ -447,15 +484,6 @@ impl State {
         let _ = self.session.submit(&bytes, ASK, ticket);
     }
 
-    /// The next request is that of a lease.
-    pub(super) fn end_lane(&mut self) {
-        if self.lane.is && self.session.is_quiet() && self.session.status() == Status::Idle {
-            self.lane.is = false;
-            self.lane.preparing = true;
-            self.send_in_front(END_LANE);
-        }
-    }
-
     /// What changes the session for those who come behind it.
     pub(super) fn send_in_front(&mut self, text: &str) {
         let mut bytes = BytesMut::with_capacity(text.len() + 8);
@@ -463,6 +491,7 @@ impl State {
         let _ = Encoder::new(&mut bytes, usize::MAX).query(text);
         // No cancel is aimed at it: the session would be lost for nothing.
         let ticket = Ticket::of(Asker::Reset, Deadline::NEVER).that_ends(Ends::Commit);
+        self.lane.preparing += 1;
         let _ = self.session.submit(&bytes, encode::SIMPLE, ticket);
     }
 }

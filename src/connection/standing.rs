@@ -17,8 +17,8 @@ pub(super) struct Standing {
     wanted: TargetSessionAttrs,
     /// Transactions are read-only unless they say otherwise, and that was not the server's change.
     by_default: bool,
-    /// What that was when the session became a lane: as one it is read-only by default, whatever the server's change.
-    before_lane: Option<bool>,
+    /// What that was before the session was told to read only, as lanes do: until it is lent again it is, whatever the server's change.
+    before: Option<bool>,
     /// The transaction under way has an access mode that a program may have chosen.
     chosen: bool,
     /// SET has run since the last ReadyForQuery.
@@ -32,7 +32,7 @@ impl Standing {
         Standing {
             wanted,
             by_default: entered.default_transaction_read_only == Some(true),
-            before_lane: None,
+            before: None,
             chosen: false,
             set: false,
             demoted: false,
@@ -76,16 +76,16 @@ impl Standing {
         }
     }
 
-    /// It is about to be made a lane.
-    pub(super) fn becomes_lane(&mut self) {
-        self.before_lane = Some(self.by_default);
+    /// It is about to be told to read only.
+    pub(super) fn only_reads(&mut self) {
+        self.before = Some(self.by_default);
     }
 
-    /// It is one no more, and is set to what it was, or to what the server has made of that meanwhile: then nothing has changed, and
+    /// It is set to what it was before, or to what the server has made of that meanwhile: then nothing has changed, and
     /// nothing was told.
-    pub(super) fn is_no_lane(&mut self) {
+    pub(super) fn is_lent(&mut self) {
         let read_write = self.wanted == TargetSessionAttrs::ReadWrite;
-        self.demoted |= self.before_lane.take() == Some(false) && self.by_default && read_write;
+        self.demoted |= self.before.take() == Some(false) && self.by_default && read_write;
     }
 
     /// A write was refused with [`READ_ONLY`].
@@ -186,7 +186,7 @@ mod tests {
     fn a_lane_that_is_read_only_afterwards_too_was_demoted() {
         for (afterwards, demoted) in [("off", false), ("on", true)] {
             let mut standing = read_write();
-            standing.becomes_lane();
+            standing.only_reads();
             standing.completed(b"SET\0", None);
             standing.parameter("default_transaction_read_only", "on");
             standing.ready(Status::Idle);
@@ -195,7 +195,7 @@ mod tests {
             if afterwards == "off" {
                 standing.parameter("default_transaction_read_only", "off");
             }
-            standing.is_no_lane();
+            standing.is_lent();
             assert_eq!(standing.take_news(), demoted);
         }
     }

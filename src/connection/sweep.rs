@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Outcome};
 use crate::keeper::Sweep;
 
-/// How long the reply of an errand, or of a group, may take to come after whoever waited for it has given up.
+/// How long the reply of an errand may take to come after its caller has given up.
 const DRAIN: Duration = Duration::from_secs(2);
 
 impl Sweep for Link {
@@ -20,15 +20,13 @@ impl Sweep for Link {
         let mut next = Deadline::NEVER;
         let mut drained = Deadline::NEVER;
         let mut stop = false;
-        // A group is out, and somebody waits for it.
-        let (mut group, mut wanted) = (false, false);
         let overdue = {
             let mut state = self.state.lock();
             if state.dead.is_some() {
                 return Deadline::NEVER;
             }
             let may_stop = self.can_cancel() && state.may_stop(false);
-            let State { session, fence, lane, .. } = &mut *state;
+            let State { session, fence, .. } = &mut *state;
             // The cancel has ended, and what it was to stop has not: nothing else is sent meanwhile.
             let unanswered = fence.is_owed() && !session.is_open();
             for ticket in session.waiting_mut() {
@@ -56,11 +54,9 @@ impl Sweep for Link {
                         next = next.min(again);
                     }
                 }
-                group |= matches!(ticket.asker, Asker::Group { .. });
-                wanted |= matches!(ticket.asker, Asker::Rider(_)) && ticket.is_wanted();
                 if ticket.is_wanted() {
                     next = next.min(ticket.deadline);
-                } else if let Asker::Errand(_) = ticket.asker {
+                } else if let Asker::Errand(_) | Asker::Rider(_) = ticket.asker {
                     // Its caller has given up, and nobody holds a lease whose return would begin a clean-up.
                     let drain = *ticket.drain.get_or_insert_with(|| Drain {
                         stop: Deadline::at(Some(now + PATIENCE)),
@@ -73,7 +69,6 @@ impl Sweep for Link {
                     }
                 }
             }
-            drained = drained.min(lane.drain((group && !wanted).then_some(now), DRAIN));
             for ticket in fence.tickets_mut().filter(|ticket| ticket.is_wanted()) {
                 if ticket.deadline.passed(now) {
                     woken.extend(ticket.expire());

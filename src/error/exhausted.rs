@@ -23,7 +23,7 @@ pub struct Exhausted {
     pub waited: Duration,
     /// Connections with a borrower.
     pub lent: usize,
-    /// Connections that answer selects of many callers.
+    /// Connections that carry groups of selects.
     pub lanes: usize,
     /// Clean and ready connections: lent to others in the meantime, or held back because the pool is paused.
     pub idle: usize,
@@ -63,12 +63,14 @@ impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Exhausted { lent, lanes, idle, opening, cleaning, limit, waiting, .. } = self;
         let callers = if *waiting == 1 { "other caller waits" } else { "other callers wait" };
-        let shared = if *lanes > 0 { format!(", {lanes} shared") } else { String::new() };
         write!(
             f,
-            "{lent} of {limit} connections are lent{shared}, {idle} idle, {opening} being opened, {cleaning} being cleaned; \
-             {waiting} {callers}"
+            "{lent} of {limit} connections are lent, {idle} idle, {opening} being opened, {cleaning} being cleaned"
         )?;
+        if *lanes > 0 {
+            write!(f, ", {lanes} shared by selects")?;
+        }
+        write!(f, "; {waiting} {callers}")?;
         if self.paused {
             f.write_str("; the pool is paused: resume() ends that")?;
         }

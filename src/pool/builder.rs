@@ -92,8 +92,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How many selects are sent to a lane together at most. They share a transaction of the server, so `now()` is the
-    /// same for all of a group; with 1 each has its own. Default 64.
+    /// How many selects of a lane share a transaction of the server at most. `now()` is the same for them, and if one fails, those
+    /// behind it are sent again, unseen by their callers. With 1 each has its own. Default 64.
     pub fn largest_group(mut self, selects: usize) -> PoolBuilder {
         self.options.largest_group = selects;
         self

@@ -44,6 +44,8 @@ pub(super) struct Rider {
     /// The server's clock is asked before and behind it, in a group of its own.
     measured: bool,
     slot: Slot<Ridden>,
+    /// Whose it is, for the error if it waits in vain.
+    who: usize,
     /// Its place in the queue. Written under the core's lock.
     ticket: Mutex<Option<Ticket>>,
     /// Its connection was lost once: next time it shares one with none, as it may be what ends them.
@@ -75,6 +77,7 @@ impl Inner {
             query_limit,
             measured,
             slot: Slot::new(),
+            who: coro::identity(),
             ticket: Mutex::new(None),
             unlucky: AtomicBool::new(false),
         });
@@ -141,8 +144,7 @@ impl Inner {
                 }
                 Ride::Refused(why) => {
                     drop(core);
-                    let who = coro::identity();
-                    return Err(inner.refused(why, limit, who, Duration::ZERO));
+                    return Err(inner.refused(why, limit, rider.who, Duration::ZERO));
                 }
             }
         };
@@ -150,7 +152,7 @@ impl Inner {
             Some((_, pooled)) => pooled.link.call(),
             None if limit == Some(Duration::ZERO) => {
                 rider.leave();
-                return Err(inner.refused(Refusal::TimedOut, limit, coro::identity(), Duration::ZERO));
+                return Err(inner.refused(Refusal::TimedOut, limit, rider.who, Duration::ZERO));
             }
             None => {}
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use maypole::spawn;
+use maypole::{PoolBuilder, Query, spawn};
 
 use crate::lanes::{Lanes, selects};
 use crate::support::backend::{fatal, notice, ready};
@@ -56,12 +56,27 @@ fn sessions_killed_under_load_cost_no_select_its_answer() {
     test.finish();
 }
 
-/// A lane lost at each place of the exchange, with a group of nine out.
-#[test]
-fn a_lane_lost_at_any_place_of_its_exchange_costs_no_select_its_answer() {
-    selects!(DB);
-    let proxy = Proxy::start(&server().url());
-    let test = DB.is(TestPool::at(&proxy.url(), 1));
+/// A lane lost at each place of the exchange, with nine out.
+macro_rules! lost_at_any_place {
+    ($name:ident, $build:expr) => {
+        #[test]
+        fn $name() {
+            selects!(DB);
+            let proxy = Proxy::start(&server().url());
+            let build: fn(PoolBuilder) -> PoolBuilder = $build;
+            let test = DB.is(TestPool::built(&proxy.url(), |builder| build(builder.limit(1))));
+            lost_at_any_place(&test, &proxy, echo);
+        }
+    };
+}
+
+lost_at_any_place!(a_lane_lost_at_any_place_of_its_exchange_costs_no_select_its_answer, |builder| builder);
+lost_at_any_place!(a_lane_lost_with_a_sync_for_each_costs_no_select_its_answer, |builder| builder
+    .largest_group(1));
+lost_at_any_place!(a_lane_lost_with_several_groups_out_costs_no_select_its_answer, |builder| builder
+    .largest_group(4));
+
+fn lost_at_any_place(test: &Lanes, proxy: &Proxy, echo: fn(i32) -> Query<'static, i32>) {
     let lost: [(&str, &dyn Fn() -> Rule); 10] = [
         ("before the first Bind", &|| proxy.on(Frontend, b'B', nth(1)).cut_before()),
         ("inside the third Bind", &|| proxy.on(Frontend, b'B', nth(3)).cut_after_bytes(7)),
@@ -77,7 +92,7 @@ fn a_lane_lost_at_any_place_of_its_exchange_costs_no_select_its_answer() {
     for (place, lose) in lost {
         test.warm(|| echo(1).value().expect("an answer"));
         let leases = test.all();
-        let riders = test.ask_while_all_are_lent(9, |n| echo(n).value());
+        let riders = test.ask_while_all_are_lent(9, move |n| echo(n).value());
         let rule = lose();
         drop(leases);
         for (n, rider) in (0..9).zip(riders) {

@@ -6,6 +6,7 @@ use crate::lanes::{Lanes, selects};
 use crate::support::eventually::eventually;
 use crate::support::past::{numbers, run};
 use crate::support::pool::TestPool;
+use crate::support::server::server;
 
 fn code<T>(result: Result<T>) -> Result<T, Option<String>> {
     result.map_err(|error| error.sqlstate().map(str::to_owned))
@@ -45,6 +46,24 @@ fn a_member_that_fails_gets_its_error_and_all_others_their_answers() {
         if zeros == [19] { round() } else { until_sent_again(&test, round) }
     }
     assert_eq!((test.pool.stats().opened, test.pool.stats().closed), (1, 0));
+    test.finish();
+}
+
+/// With a Sync each, nobody is behind a member that fails.
+#[test]
+fn with_a_largest_group_of_one_a_member_that_fails_costs_nobody_anything() {
+    selects!(DB);
+    let test = DB.is(TestPool::built(&server().url(), |builder| builder.limit(1).largest_group(1)));
+    test.warm(|| divide(1).value().expect("an answer"));
+    for _ in 0..10 {
+        let answers = test.together(40, |n| code(divide(n % 4).value()));
+        for (n, answer) in (0..40).zip(answers) {
+            let expected = if n % 4 == 0 { Err(Some("22012".to_owned())) } else { Ok(5040 / (n % 4)) };
+            assert_eq!(answer, expected, "{n}");
+        }
+    }
+    let stats = test.pool.stats();
+    assert_eq!((stats.sent_again, stats.opened, stats.closed), (0, 1, 0), "{stats:?}");
     test.finish();
 }
 

@@ -185,3 +185,27 @@ fn who_has_gone_while_its_lane_died_is_not_seated_again() {
     let _ = spawn(|| ()).join();
     test.finish();
 }
+
+/// What is undone in front of a group is no change that a select has made, whatever the session was used for before.
+#[test]
+fn a_reset_behind_a_select_that_had_the_session_for_itself_contradicts_nothing() {
+    selects!(DB);
+    #[select(DB, "SELECT :n::int4 + 1", exclusive)]
+    fn alone(n: i32) -> Query<i32>;
+    let test = DB.is(TestPool::new(1));
+    test.warm(|| who(1).unique().expect("an answer"));
+    assert_eq!(alone(1).value().expect("an answer"), 2);
+    for zone in ["Etc/GMT+5", "Etc/GMT-5", "Etc/GMT+7"] {
+        let lease = test.pool.connection().expect("lent");
+        lease.script(&format!("SET TimeZone = '{zone}'; SET DateStyle = 'German'")).expect("set");
+        drop(lease);
+        assert_eq!(alone(1).value().expect("an answer"), 2);
+        assert!(rode(who(1)));
+        assert!(rode(who(2)));
+        assert_eq!(alone(2).value().expect("an answer"), 3);
+        assert!(rode(who(2)));
+    }
+    let stats = test.pool.stats();
+    assert_eq!((stats.opened, stats.closed), (1, 0), "{stats:?}");
+    test.finish();
+}
