@@ -98,6 +98,7 @@ fn lost_at_any_place(test: &Lanes, proxy: &Proxy, echo: fn(i32) -> Query<'static
         for (n, rider) in (0..9).zip(riders) {
             assert_eq!(rider.join().expect("no panic").expect("an answer"), n, "{place}");
         }
+        rule.wait_hits(1);
         rule.release();
     }
     test.finish();
