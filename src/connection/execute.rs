@@ -111,6 +111,11 @@ impl From<Error> for Failure {
 }
 
 impl Connection {
+    /// What it runs from now on finds a session that may not write.
+    pub(crate) fn only_read(&self) {
+        self.reads.set(self.link.can_be_lane());
+    }
+
     /// Runs one statement and waits for the whole of its result.
     pub(crate) fn run(&self, request: Request<'_>, deadline: Deadline, fit: Fit<'_>) -> Result<Answer> {
         self.refuse_while_streaming()?;
@@ -344,7 +349,14 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<Option<Arc<Statement>>, Failure> {
         let open = plan.open(source);
-        let (_, claim) = self.link.submit_for(&open, encode::SYNC_BYTES, &[Step::Sync], false, deadline)?;
+        let (_, claim) = self.link.submit_for(
+            &open,
+            encode::SYNC_BYTES,
+            &[Step::Sync],
+            false,
+            self.reads.get(),
+            deadline,
+        )?;
         let reply = self.wait(claim)?;
         match self.link.introduced(plan, &reply) {
             Introduced::AsPlanned => Ok(None),
@@ -375,7 +387,14 @@ impl Connection {
     }
 
     pub(super) fn parse_and_describe(&self, asked: &Plan, deadline: Deadline) -> Result<Reply> {
-        let (_, claim) = self.link.submit_for(asked, encode::SYNC_BYTES, &[Step::Sync], false, deadline)?;
+        let (_, claim) = self.link.submit_for(
+            asked,
+            encode::SYNC_BYTES,
+            &[Step::Sync],
+            false,
+            self.reads.get(),
+            deadline,
+        )?;
         let reply = self.wait(claim)?;
         check(&reply)?;
         Ok(reply)
@@ -443,7 +462,7 @@ impl Connection {
         may_write: bool,
         deadline: Deadline,
     ) -> Result<(Known, Reply)> {
-        let sent = self.link.submit_for(plan, &bytes, portal.steps(), may_write, deadline);
+        let sent = self.link.submit_for(plan, &bytes, portal.steps(), may_write, self.reads.get(), deadline);
         self.keep_scratch(bytes);
         let (known, claim) = sent?;
         if portal.bare {

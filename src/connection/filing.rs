@@ -94,7 +94,7 @@ impl Sink<Ticket> for Filing<'_> {
     }
 
     fn completed(&mut self, tag: &[u8]) {
-        if !self.lane.is_lane() {
+        if !self.lane.is_prepared() {
             self.reset.completed(tag);
         }
         self.standing.completed(tag, self.block.as_ref().map(Block::is_read_only));

@@ -45,10 +45,12 @@ impl Link {
         plan: &Plan,
         request: &[u8],
         deadline: Deadline,
+        reads: bool,
         errand: Arc<dyn Errand>,
         sending: impl FnOnce(Known),
     ) -> Result<()> {
-        let ticket = Ticket::of(Asker::Errand(errand), deadline).that_ends(plan.ends);
+        let reads = reads && self.can_be_lane();
+        let ticket = Ticket::of(Asker::Errand(errand), deadline).that_ends(plan.ends).that_reads(reads);
         self.introduce(plan, request, &encode::STATEMENT, false, sending, ticket)
     }
 
@@ -59,10 +61,11 @@ impl Link {
         request: &[u8],
         steps: &[Step],
         may_write: bool,
+        reads: bool,
         deadline: Deadline,
     ) -> Result<(Known, Claim<Result<Reply>>)> {
         let (slot, claim) = promise();
-        let ticket = Ticket::of(Asker::Caller(slot), deadline).that_ends(plan.ends);
+        let ticket = Ticket::of(Asker::Caller(slot), deadline).that_ends(plan.ends).that_reads(reads);
         let mut known = Known::Not;
         self.introduce(plan, request, steps, may_write, |what| known = what, ticket)?;
         Ok((known, claim))

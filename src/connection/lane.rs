@@ -126,8 +126,8 @@ impl Seat {
 /// What a session is as a lane.
 #[derive(Default)]
 pub(super) struct Lane {
-    /// It is one, once all that was sent has been done.
-    is: bool,
+    /// What it is once all that was sent has been done.
+    role: Role,
     /// What is sent in front of a group or a lease is under way.
     preparing: bool,
     flight: Option<Flight>,
@@ -149,34 +149,61 @@ const DISTINCT: usize = 8;
 const SUSPICIOUS: Duration = Duration::from_millis(20);
 const CLOCK: &str = "SELECT pg_catalog.clock_timestamp()";
 
-/// No select is to hold up others for longer. It is run again on a connection of its own.
-///
-/// A select that waits for a lock gives up soon: it is somebody else's transaction that holds the lock, and the others in the
-/// group may hold what that one waits for, so that all would wait for the server to find the deadlock (after 1 s by default).
-///
-/// What a lease has set is kept in settings of the session's own, because no answer is waited for. The access mode is set with SET,
-/// whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
-const BEGIN_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SELECT pg_catalog.set_config('maypole.read_only', pg_catalog.current_setting('default_transaction_read_only'), false), \
+/// What a session may be used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Whatever its borrower wants.
+    #[default]
+    Lease,
+    /// A select that has it for itself: it may not write.
+    Reader,
+    /// Groups of selects: moreover none holds up others for long.
+    Lane,
+}
+
+/// What a change of role is made of: it is a transaction, and no answer to it is waited for, so what was there before is kept in
+/// settings of the session's own.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
+const COMMIT: &str = "COMMIT";
+const KEEP: &str = "SELECT pg_catalog.set_config('maypole.read_only', pg_catalog.current_setting('default_transaction_read_only'), false), \
     pg_catalog.set_config('maypole.isolation', pg_catalog.current_setting('default_transaction_isolation'), false), \
     pg_catalog.set_config('maypole.statement_timeout', pg_catalog.current_setting('statement_timeout'), false), \
-    pg_catalog.set_config('maypole.lock_timeout', pg_catalog.current_setting('lock_timeout'), false); \
-    SET default_transaction_read_only = on; SET default_transaction_isolation = 'read committed'; \
+    pg_catalog.set_config('maypole.lock_timeout', pg_catalog.current_setting('lock_timeout'), false); ";
+/// With SET, whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
+const ONLY_READ: &str = "SET default_transaction_read_only = on; ";
+const MAY_WRITE: &str = "SELECT pg_catalog.set_config('default_transaction_read_only', \
+    pg_catalog.current_setting('maypole.read_only'), false); ";
+/// No select is to hold up others for longer, and one that waits for a lock gives up soon: others of its group may hold what the
+/// holder of that lock waits for, and then all would wait for the server to find the deadlock, for 1 s by default. What the session
+/// itself limits to less stays.
+const LIMITED: &str = "SET default_transaction_isolation = 'read committed'; \
     SELECT pg_catalog.set_config('statement_timeout', CASE WHEN pg_catalog.current_setting('statement_timeout')::pg_catalog.interval \
     BETWEEN '1 ms' AND '1 s' THEN pg_catalog.current_setting('statement_timeout') ELSE '1s' END, false), \
     pg_catalog.set_config('lock_timeout', CASE WHEN pg_catalog.current_setting('lock_timeout')::pg_catalog.interval \
-    BETWEEN '1 ms' AND '20 ms' THEN pg_catalog.current_setting('lock_timeout') ELSE '20ms' END, false); COMMIT";
-
-/// The session is what it was before.
-const END_LANE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SELECT pg_catalog.set_config('default_transaction_read_only', pg_catalog.current_setting('maypole.read_only'), false), \
-    pg_catalog.set_config('default_transaction_isolation', pg_catalog.current_setting('maypole.isolation'), false), \
+    BETWEEN '1 ms' AND '20 ms' THEN pg_catalog.current_setting('lock_timeout') ELSE '20ms' END, false); ";
+const UNLIMITED: &str = "SELECT pg_catalog.set_config('default_transaction_isolation', pg_catalog.current_setting('maypole.isolation'), false), \
     pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('maypole.statement_timeout'), false), \
-    pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('maypole.lock_timeout'), false); COMMIT";
+    pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('maypole.lock_timeout'), false); ";
+
+impl Role {
+    /// What makes a session that is this that.
+    fn change(self, to: Role) -> &'static [&'static str] {
+        match (self, to) {
+            (Role::Lease, Role::Reader) => &[BEGIN, KEEP, ONLY_READ, COMMIT],
+            (Role::Lease, Role::Lane) => &[BEGIN, KEEP, ONLY_READ, LIMITED, COMMIT],
+            (Role::Reader, Role::Lane) => &[BEGIN, LIMITED, COMMIT],
+            (Role::Reader, Role::Lease) => &[BEGIN, MAY_WRITE, COMMIT],
+            (Role::Lane, Role::Reader) => &[BEGIN, UNLIMITED, COMMIT],
+            (Role::Lane, Role::Lease) => &[BEGIN, MAY_WRITE, UNLIMITED, COMMIT],
+            (Role::Lease, Role::Lease) | (Role::Reader, Role::Reader) | (Role::Lane, Role::Lane) => &[],
+        }
+    }
+}
 
 impl Lane {
-    pub(super) fn is_lane(&self) -> bool {
-        self.is
+    /// Whether its session is not what its borrowers have made of it.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.role != Role::Lease
     }
 
     /// What was sent in front has been done.
@@ -201,9 +228,8 @@ impl Lane {
             "default_transaction_read_only" if value == "on" => true,
             _ => self.preparing,
         };
-        if self.is && !harmless {
-            self.contradiction =
-                Some("a select that shares its session with others has changed a setting of it");
+        if self.is_prepared() && !harmless {
+            self.contradiction = Some("a select has changed a setting of the session, which others share");
         }
     }
 
@@ -344,11 +370,12 @@ impl Group {
         if self.introduced.contains(&plan.number) {
             return self.send(state, rider, Knows::Trusts, deadline);
         }
-        let introduction = match state.statements.greet(plan) {
+        let mut introduction = match state.statements.greet(plan) {
             Ok(None) => return self.send(state, rider, Knows::Already, deadline),
             Ok(Some(_)) => return over.land(Seat { rider, knows: Knows::Already }, Landing::Misfit),
             Err(introduction) => introduction,
         };
+        state.statements.close_others_later(&mut introduction, &plan.name);
         let mut bytes = BytesMut::with_capacity(plan.sql.len() + rider.request().len() + 64);
         let mut steps: SmallVec<[Step; 8]> = SmallVec::new();
         if introduce::write(plan, &introduction.closes, &mut bytes, &mut steps, limit).is_err() {
@@ -386,13 +413,34 @@ impl State {
 
     /// The next request is to find a lane: clean of what a lease has left behind, and without a way to do harm.
     fn become_lane(&mut self, lazy: bool) {
-        if self.lane.is {
+        self.order_reset(lazy);
+        self.prepare(Role::Lane);
+        let names = self.statements.take_closes();
+        if names.is_empty() {
             return;
         }
-        self.order_reset(lazy);
-        self.reset_first(&Asker::Group { last: false });
-        (self.lane.is, self.lane.preparing) = (true, true);
-        self.send_in_front(BEGIN_LANE);
+        // With a Sync of their own: in a group they might be passed over.
+        let mut bytes = BytesMut::new();
+        let mut steps: SmallVec<[Step; 8]> = SmallVec::new();
+        let mut encoder = Encoder::new(&mut bytes, usize::MAX);
+        for name in &names {
+            // A name of ours: it cannot fail.
+            let _ = encoder.close_statement(name);
+            steps.push(Step::Close);
+        }
+        encoder.sync();
+        drop(encoder);
+        steps.push(Step::Sync);
+        let _ = self.session.submit(&bytes, Exchange::new(&steps), Ticket::nobodys());
+    }
+
+    /// What comes behind finds a session of this role.
+    pub(super) fn take_role(&mut self, role: Role) {
+        let change = std::mem::replace(&mut self.lane.role, role).change(role);
+        if !change.is_empty() {
+            self.lane.preparing = true;
+            self.send_in_front(&change.concat());
+        }
     }
 
     /// The Sync behind the members of a group.
@@ -408,15 +456,6 @@ impl State {
         let ticket = Ticket::of(Asker::Clock, Deadline::NEVER).that_ends(Ends::Commit);
         const ASK: Exchange = Exchange::new(&[Step::Parse, Step::Bind, Step::Execute]);
         let _ = self.session.submit(&bytes, ASK, ticket);
-    }
-
-    /// The next request is that of a lease.
-    pub(super) fn end_lane(&mut self) {
-        if self.lane.is && self.session.is_quiet() && self.session.status() == Status::Idle {
-            self.lane.is = false;
-            self.lane.preparing = true;
-            self.send_in_front(END_LANE);
-        }
     }
 
     /// What changes the session for those who come behind it.

@@ -86,6 +86,8 @@ pub struct Connection {
     scratch: Cell<BytesMut>,
     /// A cursor without a transaction is open: any Sync would end it.
     streaming: Cell<bool>,
+    /// What it runs is to find a session that may not write.
+    reads: Cell<bool>,
     /// The catalogue is being asked about a type: what those questions return has no types to be asked for.
     resolving: Cell<bool>,
     /// How long a reply may take.
@@ -105,6 +107,7 @@ impl Connection {
             link,
             scratch: Cell::default(),
             streaming: Cell::new(false),
+            reads: Cell::new(false),
             resolving: Cell::new(false),
             timeout,
             _not_sync: PhantomData,

@@ -1,4 +1,4 @@
-//! What a borrower leaves behind in a session is gone before the next request. Uses: deadline, error, link, protocol, ticket.
+//! What a borrower leaves behind in a session is gone before the next request. Uses: error, lane, link, plan, protocol, ticket.
 //!
 //! The reset costs no round trip: it travels in front of the first request of the next borrower, with a Sync of its own,
 //! because what comes behind may have to run outside of a transaction, and because its rollback must not undo the reset.
@@ -7,6 +7,7 @@
 //! reset is a transaction, and one that has failed refuses everything until it is ended. What begins with its end, a script
 //! with ROLLBACK or COMMIT in it, waits for the reset; see [`Link::awaits_reset`]. The session is closed in any case.
 
+use super::lane::Role;
 use super::link::{Link, State};
 use super::plan::Plan;
 use super::ticket::{Asker, Over, Ticket};
@@ -115,7 +116,7 @@ impl Link {
     /// reset that has failed.
     pub(super) fn awaits_reset(&self) -> bool {
         let state = self.state.lock();
-        state.reset.due || state.lane.is_lane()
+        state.reset.due || state.lane.is_prepared()
     }
 }
 
@@ -141,31 +142,35 @@ impl State {
         }
     }
 
-    /// Queues a request, behind the reset that is due.
+    /// Queues a request, behind what prepares the session for it.
     pub(super) fn send(
         &mut self,
         bytes: &[u8],
         exchange: Exchange,
         ticket: Ticket,
     ) -> Result<(), PassedOver<Ticket>> {
-        self.reset_first(&ticket.asker);
+        match ticket.asker {
+            Asker::Caller(_) | Asker::Errand(_) if ticket.reads => self.prepare(Role::Reader),
+            Asker::Caller(_) | Asker::Errand(_) => {
+                self.reset.ran = true;
+                self.prepare(Role::Lease);
+            }
+            _ => {}
+        }
         self.session.submit(bytes, exchange, ticket)
     }
 
-    pub(super) fn reset_first(&mut self, asker: &Asker) {
-        match asker {
-            Asker::Nobody | Asker::Reset | Asker::Fence => return,
-            Asker::Rider(_) | Asker::Clock | Asker::Group { .. } => {}
-            Asker::Caller(_) | Asker::Errand(_) => {
-                self.reset.ran = true;
-                self.end_lane();
-            }
+    /// What the next request finds: a session of this role, and nothing of a borrower's if a reset is due. Whoever is lent a session
+    /// has nothing outstanding on it; anywhere else this would end a transaction.
+    pub(super) fn prepare(&mut self, role: Role) {
+        if !self.session.is_quiet() || self.session.status() != Status::Idle {
+            return;
         }
-        // Whoever is lent a session has nothing outstanding on it. Anywhere else it would end a transaction.
-        if self.reset.due && self.session.is_quiet() && self.session.status() == Status::Idle {
-            self.reset.due = false;
+        if std::mem::take(&mut self.reset.due) {
+            self.take_role(Role::Lease);
             self.send_in_front(RESET);
         }
+        self.take_role(role);
     }
 
     /// After a reset that has failed: whoever waits behind it is told, and what the session dies of.

@@ -171,6 +171,11 @@ impl Statements {
         introduction.closes.retain(|name| name == own);
     }
 
+    /// Names to be closed by themselves: a few.
+    pub(crate) fn take_closes(&mut self) -> SmallVec<[String; 6]> {
+        self.to_close.drain(..self.to_close.len().min(6)).collect()
+    }
+
     /// Names that an exchange would have closed that was never sent.
     pub(crate) fn close_later(&mut self, introduction: Introduction) {
         self.to_close.extend(introduction.closes);

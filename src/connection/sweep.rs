@@ -56,7 +56,7 @@ impl Sweep for Link {
                 }
                 if ticket.is_wanted() {
                     next = next.min(ticket.deadline);
-                } else if let Asker::Errand(_) = ticket.asker {
+                } else if let Asker::Errand(_) | Asker::Rider(_) = ticket.asker {
                     // Its caller has given up, and nobody holds a lease whose return would begin a clean-up.
                     let drain = *ticket.drain.get_or_insert_with(|| Drain {
                         stop: Deadline::at(Some(now + PATIENCE)),

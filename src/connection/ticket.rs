@@ -20,6 +20,8 @@ pub(super) struct Ticket {
     limit: Option<Duration>,
     /// Whether it ends a transaction.
     pub(super) ends: Ends,
+    /// It is to find a session that may not write.
+    pub(super) reads: bool,
     /// Its deadline has passed, and the server was told to stop it.
     pub(super) stopped: bool,
     /// For an errand whose caller has given up.
@@ -99,6 +101,7 @@ impl Ticket {
             deadline,
             limit: None,
             ends: Ends::Nothing,
+            reads: false,
             stopped: false,
             drain: None,
             query: None,
@@ -121,6 +124,11 @@ impl Ticket {
         let Some(limit) = self.limit.take() else { return Deadline::NEVER };
         self.deadline = self.deadline.min(Deadline::after(limit));
         self.deadline
+    }
+
+    /// The same for one that is to find a session that may not write.
+    pub(super) fn that_reads(self, reads: bool) -> Ticket {
+        Ticket { reads, ..self }
     }
 
     pub(super) fn nobodys() -> Ticket {

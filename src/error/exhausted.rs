@@ -23,6 +23,8 @@ pub struct Exhausted {
     pub waited: Duration,
     /// Connections with a borrower.
     pub lent: usize,
+    /// Connections that carry groups of selects.
+    pub lanes: usize,
     /// Clean and ready connections: lent to others in the meantime, or held back because the pool is paused.
     pub idle: usize,
     /// Connections being opened.
@@ -59,13 +61,16 @@ impl HeldLease {
 
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Exhausted { lent, idle, opening, cleaning, limit, waiting, .. } = self;
+        let Exhausted { lent, lanes, idle, opening, cleaning, limit, waiting, .. } = self;
         let callers = if *waiting == 1 { "other caller waits" } else { "other callers wait" };
         write!(
             f,
-            "{lent} of {limit} connections are lent, {idle} idle, {opening} being opened, {cleaning} being cleaned; \
-             {waiting} {callers}"
+            "{lent} of {limit} connections are lent, {idle} idle, {opening} being opened, {cleaning} being cleaned"
         )?;
+        if *lanes > 0 {
+            write!(f, ", {lanes} shared by selects")?;
+        }
+        write!(f, "; {waiting} {callers}")?;
         if self.paused {
             f.write_str("; the pool is paused: resume() ends that")?;
         }

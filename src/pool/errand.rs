@@ -52,6 +52,8 @@ pub(super) struct Errand {
     request: BytesMut,
     acquire_limit: Option<Duration>,
     query_limit: Option<Duration>,
+    /// It is to find a session that may not write.
+    reads: bool,
     promise: Promise<Result<Answered>>,
     /// Its place in the queue, if it had to wait. Written under the core's lock.
     ticket: OnceLock<Ticket>,
@@ -71,6 +73,7 @@ impl Inner {
         plan: Arc<Plan>,
         request: Request<'_>,
         query_limit: Option<Duration>,
+        reads: bool,
         fit: Fit<'_>,
     ) -> Result<Option<Answer>> {
         let encoded = this.encode(&plan, request, USUAL, fit, |encoder| {
@@ -86,6 +89,7 @@ impl Inner {
             request: bytes,
             acquire_limit: this.options.acquire_timeout,
             query_limit,
+            reads,
             promise,
             ticket: OnceLock::new(),
             waits: OnceLock::new(),
@@ -238,7 +242,7 @@ impl Errand {
         self.inner.prepare_to_lend(link);
         let deadline = Deadline::after(self.query_limit);
         let sending = |known| drop(self.known.set(known));
-        match link.send(&self.plan, &self.request, deadline, self.clone(), sending) {
+        match link.send(&self.plan, &self.request, deadline, self.reads, self.clone(), sending) {
             // Given up meanwhile: the keeper may have looked before it was sent.
             Ok(()) if !self.promise.is_wanted() => keeper::nudge(Deadline::after(Duration::ZERO)),
             Ok(()) => {}

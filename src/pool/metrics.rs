@@ -81,7 +81,7 @@ impl Meter {
         let gauge = |name: &'static str, value: usize| {
             gauge!(name, POOL => pool()).set(amount(value));
         };
-        for (state, value) in [("idle", stats.idle), ("used", stats.lent + stats.cleaning)] {
+        for (state, value) in [("idle", stats.idle), ("used", stats.lent + stats.lanes + stats.cleaning)] {
             gauge!("db.client.connection.count", POOL => pool(), STATE => state).set(amount(value));
         }
         gauge("db.client.connection.idle.max", stats.limit);
@@ -89,6 +89,8 @@ impl Meter {
         gauge("db.client.connection.max", stats.limit);
         gauge("db.client.connection.pending_requests", stats.waiting);
         counter!("db.client.connection.timeouts", POOL => pool()).absolute(stats.timeouts);
+        counter!("maypole.lane.selects", POOL => pool()).absolute(stats.selects);
+        counter!("maypole.lane.groups", POOL => pool()).absolute(stats.groups);
         let waited = histogram!("db.client.connection.wait_time", POOL => pool());
         // Who got a connection at once read no clock.
         let mut waits = 0;
@@ -121,6 +123,8 @@ fn describe() {
         "callers who wait for a connection"
     );
     describe_counter!("db.client.connection.timeouts", Unit::Count, "callers whose acquire timeout passed");
+    describe_counter!("maypole.lane.selects", Unit::Count, "selects that shared a connection");
+    describe_counter!("maypole.lane.groups", Unit::Count, "groups in which they were sent");
     describe_histogram!("db.client.connection.create_time", Unit::Seconds, "opening a connection");
     describe_histogram!("db.client.connection.wait_time", Unit::Seconds, "waiting for a connection");
     describe_histogram!(

@@ -111,7 +111,7 @@ impl Pool {
         if let Some(plan) = plan {
             let gait = if rides { plan.pace.gait() } else { Gait::Exclusive };
             let answer = match gait {
-                Gait::Exclusive => Inner::run(&self.0, plan, request, limit, fit)?,
+                Gait::Exclusive => Inner::run(&self.0, plan, request, limit, rides, fit)?,
                 _ => Inner::ride(&self.0, plan, request, limit, gait == Gait::Measured, fit)?,
             };
             if let Some(answer) = answer {
@@ -123,6 +123,9 @@ impl Pool {
         loop {
             // A query of its own has no place: nobody holds the lease in a program's hands.
             let lease = Inner::acquire(&self.0, self.0.options.acquire_timeout, None)?;
+            if rides {
+                lease.only_read();
+            }
             match lease.run(request, Deadline::after(limit), fit) {
                 Err(error) if once_more && error.is_unsent() => once_more = false,
                 result => return result.map_err(|error| error.limited_to(limit)),

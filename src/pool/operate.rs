@@ -84,7 +84,7 @@ impl Pool {
     }
 
     /// Lends nothing until [`resume`](Pool::resume): who asks waits, within the limits for waiting. Leases go on; once
-    /// [`stats`](Pool::stats) says that none is lent and none being cleaned, nothing of this pool runs on the server. Nothing is opened meanwhile.
+    /// [`stats`](Pool::stats) says that none is lent, none a lane and none being cleaned, nothing of this pool runs on the server. Nothing is opened meanwhile.
     pub fn pause(&self) {
         Inner::tell(&self.0, |core| {
             core.pause();

@@ -40,6 +40,8 @@ pub(super) struct Rider {
     /// The server's clock is asked before and behind it, in a group of its own.
     measured: bool,
     slot: Slot<Ridden>,
+    /// Whose it is, for the error if it waits in vain.
+    who: usize,
     /// Its place in the queue. Written under the core's lock.
     ticket: Mutex<Option<Ticket>>,
     /// Its connection was lost once: next time it shares one with none, as it may be what ends them.
@@ -71,6 +73,7 @@ impl Inner {
             query_limit,
             measured,
             slot: Slot::new(),
+            who: coro::identity(),
             ticket: Mutex::new(None),
             unlucky: AtomicBool::new(false),
         });
@@ -124,8 +127,7 @@ impl Inner {
                 }
                 Ride::Refused(why) => {
                     drop(core);
-                    let who = coro::identity();
-                    return Err(inner.refused(why, inner.options.acquire_timeout, who, Duration::ZERO));
+                    return Err(inner.refused(why, inner.options.acquire_timeout, rider.who, Duration::ZERO));
                 }
             }
         };
@@ -186,7 +188,7 @@ impl Inner {
         if let super::core::Claim::Refused(why) = claim {
             let inner = &rider.inner;
             let limit = inner.options.acquire_timeout;
-            let error = inner.refused(why, limit, 0, limit.unwrap_or_default());
+            let error = inner.refused(why, limit, rider.who, limit.unwrap_or_default());
             rider.slot.keep(Ridden::Failed(error)).inspect(Waiter::wake);
         }
     }
@@ -217,7 +219,7 @@ impl Rider {
             effects
         });
         let limit = self.inner.options.acquire_timeout;
-        let error = self.inner.refused(refused?, limit, 0, Duration::ZERO);
+        let error = self.inner.refused(refused?, limit, self.who, Duration::ZERO);
         self.slot.keep(Ridden::Failed(error))
     }
 }

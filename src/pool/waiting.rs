@@ -119,6 +119,7 @@ impl Inner {
             let exhausted = Exhausted {
                 waited,
                 lent: ledger.lent,
+                lanes: ledger.lanes,
                 idle: ledger.idle,
                 opening: ledger.opening,
                 cleaning: ledger.cleaning,

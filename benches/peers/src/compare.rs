@@ -78,31 +78,7 @@ mod tests {
     use super::*;
 
     fn report(system: &str, round: u64, microseconds: f64) -> Report {
-        Report {
-            system: system.to_owned(),
-            workload: "declared".to_owned(),
-            round,
-            conns: 1,
-            tasks: 1,
-            secs: 1.0,
-            ops_per_s: None,
-            client_us_per_op: Some(microseconds),
-            p50_us: None,
-            p99_us: None,
-            p999_us: None,
-            max_us: None,
-            rss_mb: 0.0,
-            offer: None,
-            recovery: None,
-            lanes: None,
-            peaks: None,
-            in_turns_ns_per_op: None,
-            all_ops: None,
-            errors: 0,
-            wrong: 0,
-            hung: 0,
-            kinds: Default::default(),
-        }
+        Report { round, client_us_per_op: Some(microseconds), ..Report::of_test(system, "declared") }
     }
 
     #[test]

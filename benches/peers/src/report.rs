@@ -137,6 +137,17 @@ impl Report {
         })
     }
 
+    /// One of a unit test.
+    #[cfg(test)]
+    pub fn of_test(system: &str, workload: &str) -> Report {
+        let line = format!(
+            "{{\"system\": \"{system}\", \"workload\": \"{workload}\", \"round\": 1, \"conns\": 8, \"tasks\": 1024, \"secs\": 4.0, \
+             \"ops_per_s\": null, \"client_us_per_op\": null, \"p50_us\": null, \"p99_us\": null, \"max_us\": null, \"rss_mb\": 1.0, \
+             \"errors\": 0}}"
+        );
+        serde_json::from_str(&line).unwrap()
+    }
+
     /// Takes its speed: something was wrong that only came out at the end.
     pub fn void(&mut self) {
         self.errors += 1;
@@ -211,6 +222,28 @@ mod tests {
         assert_eq!(report(Err("lost".into())), (1, Some(1.0), Some(500_000.0)));
         assert_eq!(report(Ok((9, stored(9)))), (1, None, None));
         assert_eq!(report(Ok((8, stored(8) + 1))), (1, None, None));
+    }
+
+    #[test]
+    fn what_only_some_workloads_have_is_in_the_line_and_is_read_again() {
+        let plain = Report::of_test("maypole", "select");
+        let line = serde_json::to_string(&plain).unwrap();
+        assert!(!line.contains("rate") && !line.contains("back_s") && !line.contains("groups"), "{line}");
+
+        let full = Report {
+            offer: Some(Offer { rate: 10.0, not_carried: 3, slow: 1 }),
+            recovery: Some(Recovery { down_s: 0.5, back_s: None }),
+            lanes: Some(Lanes { groups: 2, selects: 9, sent_again: 0, run_alone: 0 }),
+            peaks: Some(Peaks { few_rows: 1, few_peak_kib: 2, many_rows: 3, many_peak_kib: 4 }),
+            kinds: BTreeMap::from([("lost".to_owned(), 2)]),
+            ..plain
+        };
+        let line = serde_json::to_string(&full).unwrap();
+        assert!(line.contains("\"back_s\":null"), "{line}");
+        let read: Report = serde_json::from_str(&line).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), line);
+        assert_eq!(read.offer.map(|offer| offer.not_carried), Some(3));
+        assert_eq!(read.recovery.map(|recovery| recovery.back_s), Some(None));
     }
 
     #[test]

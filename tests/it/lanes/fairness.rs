@@ -142,7 +142,7 @@ fn a_slow_select_is_learned_as_slow_and_leases_from_then_on() {
     selects!(DB);
     #[select(
         DB,
-        "SELECT :n::int4, pg_backend_pid(), current_setting('transaction_read_only') = 'on' FROM pg_sleep(0.02)"
+        "SELECT :n::int4, pg_backend_pid(), current_setting('lock_timeout') = '20ms' FROM pg_sleep(0.02)"
     )]
     fn slow(n: i32) -> Query<(i32, i32, bool)>;
     let test = DB.is(TestPool::new(3));
@@ -150,8 +150,8 @@ fn a_slow_select_is_learned_as_slow_and_leases_from_then_on() {
     test.warm(|| who(1).unique().expect("an answer"));
     let mut leased = 0;
     eventually("it leases", || {
-        let (_, _, read_only) = slow(1).unique().expect("an answer");
-        leased = if read_only { 0 } else { leased + 1 };
+        let (_, _, rode) = slow(1).unique().expect("an answer");
+        leased = if rode { 0 } else { leased + 1 };
         leased >= 10
     });
     let over = Arc::new(AtomicBool::new(false));
@@ -160,9 +160,9 @@ fn a_slow_select_is_learned_as_slow_and_leases_from_then_on() {
     let rides = Arc::new(AtomicUsize::new(0));
     let count = rides.clone();
     let mut all = vec![press(&over, &slows, move || {
-        let (n, _, read_only) = slow(2).unique().expect("an answer");
+        let (n, _, rode) = slow(2).unique().expect("an answer");
         assert_eq!(n, 2);
-        count.fetch_add(read_only.into(), Ordering::Relaxed);
+        count.fetch_add(rode.into(), Ordering::Relaxed);
     })];
     for n in 0..20 {
         all.push(press(&over, &fasts, move || assert_eq!(who(n).unique().expect("an answer").0, n)));
@@ -181,14 +181,14 @@ fn a_slow_select_is_learned_as_slow_and_leases_from_then_on() {
 #[test]
 fn a_select_with_a_long_reply_leases() {
     selects!(DB);
-    #[select(DB, "SELECT repeat('x', 200000), current_setting('transaction_read_only') = 'on'")]
+    #[select(DB, "SELECT repeat('x', 200000), current_setting('lock_timeout') = '20ms'")]
     fn long() -> Query<(String, bool)>;
     let test = DB.is(TestPool::new(2));
     let mut leased = 0;
     eventually("it leases", || {
-        let (text, read_only) = long().unique().expect("an answer");
+        let (text, rode) = long().unique().expect("an answer");
         assert_eq!(text.len(), 200_000);
-        leased = if read_only { 0 } else { leased + 1 };
+        leased = if rode { 0 } else { leased + 1 };
         leased >= 10
     });
     test.warm(|| who(1).unique().expect("an answer"));

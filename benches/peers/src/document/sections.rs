@@ -329,3 +329,46 @@ fn weights(lines: &Lines) -> Option<Section> {
     let text = format!("{text}{}", table(2, &["system", "what", "KiB each"], &rows));
     (!rows.is_empty()).then_some(Section { text, plots: Vec::new() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::Recovery;
+
+    fn section(reports: Vec<Report>) -> Section {
+        let lines = Lines { reports, ..Lines::default() };
+        let mut sections = all(&lines);
+        assert_eq!(sections.len(), 1);
+        sections.remove(0)
+    }
+
+    #[test]
+    fn a_table_has_the_medians_and_what_maypole_does_more() {
+        let report = |system: &str, speed| Report {
+            ops_per_s: Some(speed),
+            client_us_per_op: Some(2.0),
+            ..Report::of_test(system, "select")
+        };
+        let Section { text, plots } = section(vec![
+            report("maypole", 200_000.0),
+            report("deadpool-postgres", 25_000.0),
+            report("maypole", 300_000.0),
+            report("deadpool-postgres", 25_000.0),
+        ]);
+        assert!(text.contains("| maypole | per group | 250,000 |"), "{text}");
+        assert!(text.contains("| deadpool-postgres | per query | 25,000 |"), "{text}");
+        assert!(text.contains("| 10 × | 0 |"), "{text}");
+        assert_eq!(plots.len(), 2);
+    }
+
+    #[test]
+    fn who_never_comes_back_is_named() {
+        let report = |back_s| Report {
+            recovery: Some(Recovery { down_s: 0.1, back_s }),
+            ..Report::of_test("tokio-postgres", "restart")
+        };
+        assert!(section(vec![report(None), report(None)]).text.contains("| never |"));
+        let sometimes = section(vec![report(None), report(Some(0.5))]).text;
+        assert!(sometimes.contains("| 0.50; never in 1 of 2 |"), "{sometimes}");
+    }
+}

@@ -30,9 +30,14 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    /// How many were recorded.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|count| u64::from(*count)).sum()
+    }
+
     /// The latency that this share of all is not above, in microseconds.
     pub fn quantile(&self, share: f64) -> Option<f64> {
-        let total: u64 = self.counts.iter().map(|count| u64::from(*count)).sum();
+        let total = self.total();
         let rank = ((total as f64 * share).ceil() as u64).clamp(1, total.max(1));
         let mut seen = 0;
         let bucket = self.counts.iter().position(|count| {

@@ -263,3 +263,48 @@ impl Tally {
         self.latencies.add(&other.latencies);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Workload;
+
+    fn timed(tasks: usize, task: usize, operations: u64) -> u64 {
+        let load = Load { tasks, ..Load::of_test(Workload::Select) };
+        let mut tally = Tally::new(&load, &Window::counting(), task);
+        for _ in 0..operations {
+            assert!(tally.goes_on());
+            tally.done();
+        }
+        assert_eq!(tally.ops, operations);
+        tally.latencies.total()
+    }
+
+    #[test]
+    fn few_tasks_time_everything_and_many_time_one_of_eight_each_at_its_own_turn() {
+        assert_eq!(timed(1, 0, 80), 80);
+        assert_eq!(timed(1_000, 0, 80), 10);
+        let first_only: u64 = (0..8).map(|task| timed(1_000, task, 1)).sum();
+        assert_eq!(first_only, 1);
+    }
+
+    #[test]
+    fn operations_that_went_together_are_counted_one_by_one() {
+        let load = Load::of_test(Workload::Select);
+        let mut tally = Tally::new(&load, &Window::counting(), 0);
+        assert!(tally.goes_on());
+        tally.done_together(32);
+        assert_eq!((tally.ops, tally.all_ops, tally.latencies.total()), (32, 32, 32));
+    }
+
+    #[test]
+    fn a_failure_ends_a_task_unless_failures_are_what_is_measured() {
+        for restart in [false, true] {
+            let load = Load { restart, ..Load::of_test(Workload::Select) };
+            let mut tally = Tally::new(&load, &Window::counting(), 0);
+            assert!(tally.goes_on());
+            assert!(!tally.is_right(1, Err::<(i32, i32), _>("lost")));
+            assert_eq!((tally.goes_on(), tally.errors, tally.wrong), (restart, 1, 0));
+        }
+    }
+}
