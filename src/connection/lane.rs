@@ -107,6 +107,10 @@ impl Seat {
     pub(super) fn landing(&self, reply: Reply, statements: &mut Statements) -> Landing {
         let plan = self.rider.plan();
         match self.knows {
+            Knows::Introduced if reply.end == End::Skipped => {
+                statements.passed_over(plan.number);
+                Landing::PassedOver
+            }
             _ if reply.end == End::Skipped => Landing::PassedOver,
             Knows::Already => Landing::of(reply),
             Knows::Introduced => match introduce::told(plan, &reply) {
@@ -367,7 +371,8 @@ impl Group {
             state.asked.plan(plan);
             self.flight.plans.push(plan.clone());
         }
-        if self.introduced.contains(&plan.number) {
+        // Unless another has made it leave since.
+        if self.introduced.contains(&plan.number) && state.statements.is_greeted(plan.number) {
             return self.send(state, rider, Knows::Trusts, deadline);
         }
         let mut introduction = match state.statements.greet(plan) {

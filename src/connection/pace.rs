@@ -20,6 +20,8 @@ pub(crate) struct Pace {
 
 /// What takes longer has a connection of its own: whoever came behind it would wait for it.
 const SLOW: u32 = 2_000;
+/// What a lane has stopped is taken to take so long.
+const STOPPED: u32 = 1_000_000;
 /// What answers with more has one too, in bytes.
 const LARGE: u32 = 64 * 1024;
 /// What is slow, or not known yet, is measured every so often.
@@ -90,6 +92,11 @@ impl Pace {
         self.micros.store(next, Ordering::Relaxed);
     }
 
+    /// It was stopped because it took longer than a lane lets anything run.
+    pub(crate) fn was_stopped(&self) {
+        self.took(STOPPED);
+    }
+
     /// Its answer was so long. More than expected is believed at once.
     #[inline]
     pub(crate) fn answered(&self, length: usize) {
@@ -130,6 +137,16 @@ mod tests {
         assert_eq!(pace.micros(), 21_250);
         pace.took(30);
         assert_eq!((pace.micros(), pace.gait()), (30, Gait::Shared));
+    }
+
+    #[test]
+    fn one_that_was_stopped_is_slow_even_if_nothing_was_known_of_it() {
+        for known in [0, 30] {
+            let pace = Pace::default();
+            pace.took(known);
+            pace.was_stopped();
+            assert_eq!(pace.gait(), Gait::Exclusive);
+        }
     }
 
     #[test]

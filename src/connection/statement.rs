@@ -77,7 +77,7 @@ struct Met {
 }
 
 /// What stands before a request, so that the session knows its statement.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Introduction {
     /// Names to close in the same exchange.
     pub(crate) closes: SmallVec<[String; CLOSES]>,
@@ -176,6 +176,18 @@ impl Statements {
         self.to_close.drain(..self.to_close.len().min(6)).collect()
     }
 
+    /// Whether an introduction has been sent, and nothing else that closes it since.
+    pub(crate) fn is_greeted(&self, number: usize) -> bool {
+        self.met.contains_key(&number)
+    }
+
+    /// The server has passed over the introduction of this plan. One of before may be there.
+    pub(crate) fn passed_over(&mut self, number: usize) {
+        if let Some(met) = self.met.get_mut(&number) {
+            met.parsed = false;
+        }
+    }
+
     /// Names that an exchange would have closed that was never sent.
     pub(crate) fn close_later(&mut self, introduction: Introduction) {
         self.to_close.extend(introduction.closes);
@@ -188,6 +200,19 @@ mod tests {
 
     fn plan(number: usize) -> Plan {
         Plan::provisional(number, super::super::plan::name(number), "SELECT 1".into(), Vec::new())
+    }
+
+    #[test]
+    fn what_was_passed_over_is_closed_before_it_is_introduced_again() {
+        let mut statements = Statements::new(1);
+        assert!(closes(&mut statements, 1).is_empty());
+        assert_eq!(statements.greet(&plan(2)).expect_err("not met").closes[..], ["q1"]);
+        assert!(statements.is_greeted(2) && !statements.is_greeted(1));
+        // It is introduced, made to leave, introduced again, and that is passed over.
+        statements.meet(2, None);
+        statements.passed_over(2);
+        assert_eq!(closes(&mut statements, 2), ["q2"]);
+        assert!(statements.greet(&plan(2)).is_ok());
     }
 
     fn closes(statements: &mut Statements, number: usize) -> Vec<String> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 
-use super::core::{ConnectionId, Ride, Riding, Ticket, Weight};
+use super::core::{Claim, ConnectionId, Effects, Refusal, Ride, Riding, Ticket, Weight};
 use super::inner::{Inner, Waking};
 use crate::connection::{self, Answer, Fit, Landing, Link, Plan, Request, Traces, check, stale};
 use crate::coro::{self, Waiter};
@@ -28,6 +28,8 @@ enum Ridden {
     Answered(Arc<Link>, Reply),
     /// It is to be run on a connection of its own.
     Alone,
+    /// It got no seat.
+    Refused(Refusal<Arc<Error>>),
     Failed(Error),
 }
 
@@ -77,8 +79,11 @@ impl Inner {
             ticket: Mutex::new(None),
             unlucky: AtomicBool::new(false),
         });
-        Inner::seat(&rider)?;
         let guard = GiveUp(&rider);
+        if let Err(error) = Inner::seat(&rider) {
+            std::mem::forget(guard);
+            return Err(error);
+        }
         let waited = rider.slot.wait();
         let (link, reply) = match waited {
             Waited::Value(ridden) => {
@@ -86,6 +91,11 @@ impl Inner {
                 match ridden {
                     Ridden::Answered(link, reply) => (link, reply),
                     Ridden::Alone => return Ok(None),
+                    Ridden::Refused(why) => {
+                        let limit = this.options.acquire_timeout;
+                        let waited = limit.filter(|_| matches!(why, Refusal::TimedOut)).unwrap_or_default();
+                        return Err(this.refused(why, limit, coro::identity(), waited));
+                    }
                     Ridden::Failed(error) => return Err(error.limited_to(query_limit)),
                 }
             }
@@ -105,6 +115,10 @@ impl Inner {
                 this.knowledge.retire(request.source, plan, &plan.statement);
             }
             return Ok(None);
+        }
+        if error.sqlstate() == Some("57014") {
+            // Whatever was to be learnt of it is that it is slow, or it would be tried first each time.
+            plan.pace.was_stopped();
         }
         if is_for_company(&error) || request.lacks_text(&error, &this.knowledge, plan) {
             this.gauges.ran_alone();
@@ -185,11 +199,8 @@ impl Inner {
     pub(super) fn dispatch_rider(rider: &Arc<Rider>) {
         let Some(ticket) = *rider.ticket.lock() else { return };
         let claim = rider.inner.core.lock().claim(ticket, || Waking::Rider(rider.clone()));
-        if let super::core::Claim::Refused(why) = claim {
-            let inner = &rider.inner;
-            let limit = inner.options.acquire_timeout;
-            let error = inner.refused(why, limit, rider.who, limit.unwrap_or_default());
-            rider.slot.keep(Ridden::Failed(error)).inspect(Waiter::wake);
+        if let Claim::Refused(why) = claim {
+            rider.slot.keep(Ridden::Refused(why)).inspect(Waiter::wake);
         }
     }
 }
@@ -210,7 +221,7 @@ impl Rider {
         let mut refused = None;
         Inner::tell(&self.inner, |core| {
             let mut ticket = self.ticket.lock();
-            let Some(before) = *ticket else { return super::core::Effects::none() };
+            let Some(before) = ticket.filter(|_| self.slot.is_wanted()) else { return Effects::none() };
             let (again, effects) = core.ride_again(before, Rider::riding(self), Instant::now);
             match again {
                 Ok(again) => *ticket = Some(again),
@@ -218,9 +229,19 @@ impl Rider {
             }
             effects
         });
-        let limit = self.inner.options.acquire_timeout;
-        let error = self.inner.refused(refused?, limit, self.who, Duration::ZERO);
-        self.slot.keep(Ridden::Failed(error))
+        if !self.slot.is_wanted() {
+            // Its caller may have gone before it could know of this ticket.
+            self.leave();
+        }
+        self.slot.keep(Ridden::Refused(refused?))
+    }
+
+    /// Leaves the queue, if it is there.
+    fn leave(&self) {
+        let ticket = *self.ticket.lock();
+        if let Some(ticket) = ticket {
+            Inner::tell(&self.inner, |core| core.leave(ticket));
+        }
     }
 }
 
@@ -276,11 +297,9 @@ struct GiveUp<'r>(&'r Arc<Rider>);
 
 impl Drop for GiveUp<'_> {
     fn drop(&mut self) {
+        // First: who seats it again looks at this behind it.
         self.0.slot.abandon();
-        let ticket = *self.0.ticket.lock();
-        if let Some(ticket) = ticket {
-            Inner::tell(&self.0.inner, |core| core.leave(ticket));
-        }
+        self.0.leave();
         keeper::nudge(Deadline::after(Duration::ZERO));
     }
 }

@@ -22,7 +22,7 @@ fn two() -> Limits {
 
 #[test]
 fn three_coroutines_on_two_slots_keep_the_rules_when_each_borrows_twice() {
-    explore(TWICE, two(), Budget { faults: 1, ..CALM });
+    explore(TWICE, two(), Budget { faults: 1, long_ticks: 1, ..CALM });
 }
 
 #[test]

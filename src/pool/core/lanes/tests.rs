@@ -530,6 +530,7 @@ fn a_lane_is_chosen_for_riders_and_another_for_leases_while_there_is_a_choice() 
     assert_eq!(group(&mut pool, lane), "a");
     assert_eq!(group(&mut pool, lane), "", "idle, and used last");
     let lease = lend(&mut pool);
+    assert_eq!(pool.slots.find(lane).map(|(_, state)| state), Some(State::Idle), "another is lent");
+    assert_eq!(told(pool.give_back(lease, Returned::Clean)), "", "used last, and no lane");
     assert_eq!(ride(&mut pool, 'b').1, Some(lane), "its session is a lane's already");
-    assert_eq!(told(pool.give_back(lease, Returned::Clean)), "");
 }
