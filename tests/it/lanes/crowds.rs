@@ -30,8 +30,7 @@ struct Questions {
 }
 
 macro_rules! storm {
-    ($(#[$about:meta])* $name:ident: $riders:literal riders, $build:expr) => {
-        $(#[$about])*
+    (fn $name:ident(), $riders:literal riders, $build:expr) => {
         #[test]
         fn $name() {
             selects!(DB);
@@ -55,15 +54,15 @@ macro_rules! storm {
 }
 
 storm!(
-    ten_thousand_riders_survive_a_storm_and_each_gets_its_own_answer: 10_000 riders, |builder| builder
+    fn ten_thousand_riders_survive_a_storm_and_each_gets_its_own_answer(), 10_000 riders, |builder| builder
 );
 
 storm!(
-    a_storm_in_which_each_select_has_its_own_sync_is_survived: 3_000 riders, |builder| builder.largest_group(1)
+    fn a_storm_in_which_each_select_has_its_own_sync_is_survived(), 3_000 riders, |builder| builder.largest_group(1)
 );
 
 storm!(
-    a_storm_of_small_groups_on_one_lane_is_survived: 3_000 riders, |builder| builder.largest_group(5).lanes(1)
+    fn a_storm_of_small_groups_on_one_lane_is_survived(), 3_000 riders, |builder| builder.largest_group(5).lanes(1)
 );
 
 /// What has become of the questions.

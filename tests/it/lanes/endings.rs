@@ -58,7 +58,7 @@ fn sessions_killed_under_load_cost_no_select_its_answer() {
 
 /// A lane lost at each place of the exchange, with nine out.
 macro_rules! lost_at_any_place {
-    ($name:ident, $build:expr) => {
+    (fn $name:ident(), $build:expr) => {
         #[test]
         fn $name() {
             selects!(DB);
@@ -70,10 +70,10 @@ macro_rules! lost_at_any_place {
     };
 }
 
-lost_at_any_place!(a_lane_lost_at_any_place_of_its_exchange_costs_no_select_its_answer, |builder| builder);
-lost_at_any_place!(a_lane_lost_with_a_sync_for_each_costs_no_select_its_answer, |builder| builder
+lost_at_any_place!(fn a_lane_lost_at_any_place_of_its_exchange_costs_no_select_its_answer(), |builder| builder);
+lost_at_any_place!(fn a_lane_lost_with_a_sync_for_each_costs_no_select_its_answer(), |builder| builder
     .largest_group(1));
-lost_at_any_place!(a_lane_lost_with_several_groups_out_costs_no_select_its_answer, |builder| builder
+lost_at_any_place!(fn a_lane_lost_with_several_groups_out_costs_no_select_its_answer(), |builder| builder
     .largest_group(4));
 
 fn lost_at_any_place(test: &Lanes, proxy: &Proxy, echo: fn(i32) -> Query<'static, i32>) {
@@ -98,6 +98,7 @@ fn lost_at_any_place(test: &Lanes, proxy: &Proxy, echo: fn(i32) -> Query<'static
         for (n, rider) in (0..9).zip(riders) {
             assert_eq!(rider.join().expect("no panic").expect("an answer"), n, "{place}");
         }
+        rule.wait_hits(1);
         rule.release();
     }
     test.finish();
@@ -157,9 +158,10 @@ fn a_lane_that_is_not_idle_in_the_end_is_not_used_again() {
         let old = who(1).unique().expect("an answer").1;
         let leases = test.all();
         let riders = test.ask_while_all_are_lent(9, |n| who(n).unique());
-        // In place of the one that comes: that is held.
-        let said = proxy.on(Backend, b'C', nth(9)).insert_after([notice("so"), ready(status)].concat());
-        let held = proxy.connection(proxy.accepted()).on(Backend, b'Z', nth(1)).hold();
+        // In place of the one that comes, which is held.
+        let lane = proxy.connection(proxy.accepted());
+        let said = lane.on(Backend, b'Z', nth(1)).insert_before([notice("so"), ready(status)].concat());
+        let held = lane.on(Backend, b'Z', nth(1)).hold_after_bytes(0);
         let closed = test.pool.stats().closed;
         drop(leases);
         for (n, rider) in (0..9).zip(riders) {

@@ -61,7 +61,7 @@ const WAYS: usize = 4;
 
 /// A lane and somebody who borrows, in turn, on one session.
 macro_rules! a_borrower_finds_what_it_found_before {
-    ($name:ident, $test:expr, $expected:expr) => {
+    (fn $name:ident(), $test:expr, $expected:expr) => {
         #[test]
         fn $name() {
             role!(DB);
@@ -90,13 +90,13 @@ macro_rules! a_borrower_finds_what_it_found_before {
 }
 
 a_borrower_finds_what_it_found_before!(
-    after_a_lane_a_session_is_as_it_was_opened,
+    fn after_a_lane_a_session_is_as_it_was_opened(),
     TestPool::new(1),
     "off read committed"
 );
 
 a_borrower_finds_what_it_found_before!(
-    after_a_lane_a_session_is_set_as_the_connection_string_says,
+    fn after_a_lane_a_session_is_set_as_the_connection_string_says(),
     TestPool::at(
         &format!(
             "{}?options=-c%20lock_timeout%3D1234%20-c%20statement_timeout%3D77777%20-c%20default_transaction_isolation%3Dserializable",
@@ -108,7 +108,7 @@ a_borrower_finds_what_it_found_before!(
 );
 
 a_borrower_finds_what_it_found_before!(
-    after_a_lane_a_session_is_set_as_after_connect_has_set_it,
+    fn after_a_lane_a_session_is_set_as_after_connect_has_set_it(),
     TestPool::built(&server().url(), |builder| builder.limit(1).after_connect(|connection| {
         connection.script(
             "SET lock_timeout = '3s'; SET statement_timeout = '78s'; SET work_mem = '7MB';
@@ -119,7 +119,7 @@ a_borrower_finds_what_it_found_before!(
 );
 
 a_borrower_finds_what_it_found_before!(
-    after_a_lane_a_session_is_set_as_its_user_is,
+    fn after_a_lane_a_session_is_set_as_its_user_is(),
     {
         run("CREATE ROLE lanes_user LOGIN PASSWORD 'tiger'; ALTER ROLE lanes_user SET lock_timeout = '7s';
              ALTER ROLE lanes_user SET default_transaction_isolation = 'serializable';
