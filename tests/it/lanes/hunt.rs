@@ -1,11 +1,13 @@
 //! What an attacker of the lanes has found.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use maypole::{Config, Query, TargetSessionAttrs, select, spawn};
 
 use crate::lanes::{Here, Lanes, rode, selects};
-use crate::support::eventually::eventually;
+use crate::support::eventually::{eventually, eventually_within};
 use crate::support::own_server::OwnServer;
 use crate::support::pool::{TestPool, in_coroutine};
 use crate::support::server::server;
@@ -207,5 +209,96 @@ fn a_reset_behind_a_select_that_had_the_session_for_itself_contradicts_nothing()
     }
     let stats = test.pool.stats();
     assert_eq!((stats.opened, stats.closed), (1, 0), "{stats:?}");
+    test.finish();
+}
+
+/// How long the storm rages.
+const STORM: Duration = Duration::from_secs(8);
+
+/// Sessions are killed and the server is restarted and crashes under a crowd. Whatever is answered is right, nobody hangs, and
+/// what is not answered says that there was no connection.
+#[test]
+fn a_crowd_survives_a_server_that_is_restarted_and_whose_sessions_are_killed() {
+    selects!(DB);
+    #[select(DB, "SELECT repeat(:text, 3), :n::int4")]
+    fn text(text: &str, n: i32) -> Query<(String, i32)>;
+    #[select(DB, "SELECT i + :n::int4 FROM generate_series(1, :count::int4) AS i")]
+    fn several(n: i32, count: i32) -> Query<i32>;
+    let mut server = OwnServer::start(|builder| builder);
+    let url = server.url();
+    let test = DB.is(TestPool::of_server(&url, &url, STORM + Duration::from_secs(60), |builder, config| {
+        builder.config(config).limit(6).acquire_timeout(Duration::from_secs(10))
+    }));
+    test.warm(|| echo(1).value().expect("an answer"));
+    let over = Arc::new(AtomicBool::new(false));
+    let (right, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let askers: Vec<_> = (0..2_000)
+        .map(|who| {
+            let (over, right, failed) = (over.clone(), right.clone(), failed.clone());
+            spawn(move || {
+                let mut n = who * 100_000;
+                while !over.load(Ordering::Relaxed) {
+                    n += 1;
+                    let answer = match n % 5 {
+                        0 => text(&format!("x{n}"), n)
+                            .unique()
+                            .map(|got| got == (format!("x{n}").repeat(3), n)),
+                        1 => several(n, n % 7)
+                            .flat()
+                            .map(|got| got == (1..=n % 7).map(|i| i + n).collect::<Vec<_>>()),
+                        2 => DB.query("SELECT $1::int4", (n,)).value::<i32>().map(|got| got == n),
+                        3 if n % 11 == 0 => match divide(0).value() {
+                            Err(error) if error.sqlstate() == Some("22012") => Ok(true),
+                            other => other.map(|_| false),
+                        },
+                        _ => echo(n).value().map(|got| got == n),
+                    };
+                    match answer {
+                        Ok(true) => right.fetch_add(1, Ordering::Relaxed),
+                        Ok(false) => panic!("the answer to another question"),
+                        Err(error) => {
+                            let known = ["57P01", "57P02", "57P03"];
+                            let code = error.sqlstate();
+                            assert!(code.is_none_or(|code| known.contains(&code)), "{error:?}");
+                            failed.fetch_add(1, Ordering::Relaxed)
+                        }
+                    };
+                }
+            })
+        })
+        .collect();
+    let start = Instant::now();
+    let mut round = 0;
+    while start.elapsed() < STORM {
+        round += 1;
+        let before = right.load(Ordering::Relaxed);
+        eventually_within(Duration::from_secs(20), "it goes on", || {
+            right.load(Ordering::Relaxed) > before + 2_000
+        });
+        match round % 4 {
+            0 => server.restart(),
+            2 if round % 8 == 6 => server.crash(),
+            _ => {
+                let sql = format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}' AND random() < 0.7",
+                    test.name
+                );
+                let _ = server.client().query(&sql);
+            }
+        }
+    }
+    let before = right.load(Ordering::Relaxed);
+    eventually_within(Duration::from_secs(20), "it goes on", || {
+        right.load(Ordering::Relaxed) > before + 4_000
+    });
+    over.store(true, Ordering::Relaxed);
+    askers.into_iter().for_each(|asker| asker.join().expect("its own answers"));
+    let stats = test.pool.stats();
+    println!(
+        "{} right, {} failed in {round} rounds: {stats:?}",
+        right.load(Ordering::Relaxed),
+        failed.load(Ordering::Relaxed)
+    );
+    assert!(stats.sent_again > 0, "{stats:?}");
     test.finish();
 }
