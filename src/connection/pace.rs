@@ -144,6 +144,7 @@ mod tests {
         for known in [0, 30] {
             let pace = Pace::default();
             pace.took(known);
+            pace.gait();
             pace.was_stopped();
             assert_eq!(pace.gait(), Gait::Exclusive);
         }
@@ -152,6 +153,7 @@ mod tests {
     #[test]
     fn long_answers_count_at_once_and_are_forgotten_slowly() {
         let pace = Pace::default();
+        assert_eq!(pace.gait(), Gait::Measured);
         pace.took(20);
         pace.answered(100);
         assert_eq!(pace.bytes(), 0, "not worth noting");

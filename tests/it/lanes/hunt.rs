@@ -10,6 +10,7 @@ use crate::lanes::{Here, Lanes, rode, selects};
 use crate::support::eventually::{eventually, eventually_within};
 use crate::support::own_server::OwnServer;
 use crate::support::pool::{TestPool, in_coroutine};
+use crate::support::proxy::{Backend, Proxy, nth};
 use crate::support::server::server;
 
 fn read_write(here: &Here, server: &OwnServer) -> Lanes {
@@ -301,4 +302,45 @@ fn a_crowd_survives_a_server_that_is_restarted_and_whose_sessions_are_killed() {
     );
     assert!(stats.sent_again > 0, "{stats:?}");
     test.finish();
+}
+
+/// A connection that carries selects is there as much as one that is lent.
+#[test]
+fn a_pool_whose_connections_all_carry_selects_is_warm() {
+    selects!(DB);
+    let proxy = Proxy::start(&server().url());
+    let test = DB.is(TestPool::at(&proxy.url(), 1));
+    test.warm(|| divide(1).value().expect("an answer"));
+    test.at_rest();
+    let held = proxy.on(Backend, b'D', nth(1)).hold();
+    let out = spawn(|| divide(2).value());
+    held.wait_hits(1);
+    test.pool.warm(1, Duration::from_millis(300)).expect("it is there");
+    held.release();
+    assert_eq!(out.join().expect("no panic").expect("an answer"), 2520);
+    test.finish();
+}
+
+#[test]
+fn a_lane_that_is_cut_when_its_pool_is_closed_is_not_taken_for_a_lease_that_was() {
+    selects!(DB);
+    let proxy = Proxy::start(&server().url());
+    let test = DB.is(TestPool::at(&proxy.url(), 2));
+    test.pool.warm(2, Duration::from_secs(20)).expect("opened");
+    test.warm(|| divide(1).value().expect("an answer"));
+    test.at_rest();
+    let lease = test.pool.connection().expect("lent");
+    let held = proxy.on(Backend, b'D', nth(1)).hold();
+    let out = spawn(|| divide(2).value());
+    held.wait_hits(1);
+    let pool = test.pool.clone();
+    let back = std::thread::spawn(move || {
+        eventually("it is closed", || pool.is_closed());
+        drop(lease);
+    });
+    let report = test.pool.close(Duration::from_millis(300));
+    assert_eq!((report.finished, report.cut), (1, 1), "{report:?}");
+    back.join().expect("no panic");
+    out.join().expect("no panic").expect_err("cut");
+    held.release();
 }
