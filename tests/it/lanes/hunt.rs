@@ -344,3 +344,57 @@ fn a_lane_that_is_cut_when_its_pool_is_closed_is_not_taken_for_a_lease_that_was(
     out.join().expect("no panic").expect_err("cut");
     held.release();
 }
+
+/// Nothing says before that its reply is too long.
+#[test]
+fn a_reply_that_is_too_long_for_its_session_costs_none_of_its_company_their_answers() {
+    selects!(DB);
+    #[select(DB, "SELECT repeat('x', :n)")]
+    fn long(n: i32) -> Query<String>;
+    let small = |config: Config| config.max_message_size(40_000);
+    let test = DB.is(TestPool::configured(&server().url(), small, |builder| builder.limit(2)));
+    test.warm(|| long(3).value().expect("an answer"));
+    test.warm(|| echo(3).value().expect("an answer"));
+    for round in 0..10 {
+        let answers = test.together(20, move |n| {
+            if n == round { long(100_000).value().map(|text| text.len()) } else { echo(n).value().map(|_| 0) }
+        });
+        for (n, answer) in (0..20).zip(answers) {
+            match answer {
+                Ok(length) => assert!(n != round && length == 0, "{n}: {length}"),
+                Err(error) => {
+                    assert_eq!(n, round, "{error:?}");
+                    assert!(format!("{error:?}").contains("max_message_size"), "{error:?}");
+                }
+            }
+        }
+    }
+    test.finish();
+}
+
+#[select(NOTHING, "SELECT")]
+fn nothing() -> Query<()>;
+
+static NOTHING: Here = Here::new();
+
+#[test]
+fn selects_of_no_columns_of_nulls_and_of_no_rows_share_a_group() {
+    #[select(
+        NOTHING,
+        "SELECT NULLIF(:n::int4, 3), NULL::text FROM generate_series(1, :n::int4) AS i WHERE i = :n::int4"
+    )]
+    fn nulls(n: i32) -> Query<(Option<i32>, Option<String>)>;
+    let test = NOTHING.is(TestPool::new(1));
+    test.warm(|| nothing().run().expect("an answer"));
+    test.warm(|| nulls(1).rows().expect("an answer"));
+    for _ in 0..5 {
+        let before = test.pool.stats().selects;
+        test.together(20, |n| {
+            assert_eq!(nothing().run().expect("an answer"), 1);
+            let expected = if n == 0 { vec![] } else { vec![((n != 3).then_some(n), None)] };
+            assert_eq!(nulls(n).rows().expect("an answer"), expected);
+        });
+        assert!(test.pool.stats().selects >= before + 40);
+    }
+    test.finish();
+}
