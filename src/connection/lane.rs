@@ -169,18 +169,16 @@ pub(super) enum Role {
 }
 
 /// What a change of role is made of: it is a transaction, and no answer to it is waited for, so what was there before is kept in
-/// settings of the session's own: empty if it is what would be there after a RESET. That is what it is set back to then, so that
-/// a change of the server's configuration is seen.
+/// settings of the session's own. The access mode is empty there if it is what would be there after a RESET, and that is done then, so that
+/// a change of the server's configuration is seen; if not, it is the other one.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
 const COMMIT: &str = "COMMIT";
-const KEEP: &str = "SELECT pg_catalog.set_config('maypole.read_only', pg_catalog.current_setting('default_transaction_read_only'), false), \
+const KEEP: &str = "SELECT pg_catalog.set_config('maypole.read_only', CASE pg_catalog.current_setting('default_transaction_read_only') \
+    WHEN pg_catalog.set_config('default_transaction_read_only', NULL, false) THEN '' \
+    ELSE CASE pg_catalog.current_setting('default_transaction_read_only') WHEN 'on' THEN 'off' ELSE 'on' END END, false), \
     pg_catalog.set_config('maypole.isolation', pg_catalog.current_setting('default_transaction_isolation'), false), \
     pg_catalog.set_config('maypole.statement_timeout', pg_catalog.current_setting('statement_timeout'), false), \
-    pg_catalog.set_config('maypole.lock_timeout', pg_catalog.current_setting('lock_timeout'), false); \
-    SELECT pg_catalog.set_config(k, CASE pg_catalog.current_setting(k) WHEN pg_catalog.set_config(n, NULL, false) THEN '' \
-    ELSE pg_catalog.set_config(n, pg_catalog.current_setting(k), false) END, false) FROM (VALUES \
-    ('maypole.read_only', 'default_transaction_read_only'), ('maypole.isolation', 'default_transaction_isolation'), \
-    ('maypole.statement_timeout', 'statement_timeout'), ('maypole.lock_timeout', 'lock_timeout')) AS v (k, n); ";
+    pg_catalog.set_config('maypole.lock_timeout', pg_catalog.current_setting('lock_timeout'), false); ";
 /// With SET, whose tag tells [`Standing`](super::standing::Standing) that it is no change of the server's.
 const ONLY_READ: &str = "SET default_transaction_read_only = on; ";
 const MAY_WRITE: &str = "SELECT pg_catalog.set_config('default_transaction_read_only', \
@@ -193,9 +191,9 @@ const LIMITED: &str = "SET default_transaction_isolation = 'read committed'; \
     BETWEEN '1 ms' AND '1 s' THEN pg_catalog.current_setting('statement_timeout') ELSE '1s' END, false), \
     pg_catalog.set_config('lock_timeout', CASE WHEN pg_catalog.current_setting('lock_timeout')::pg_catalog.interval \
     BETWEEN '1 ms' AND '20 ms' THEN pg_catalog.current_setting('lock_timeout') ELSE '20ms' END, false); ";
-const UNLIMITED: &str = "SELECT pg_catalog.set_config('default_transaction_isolation', nullif(pg_catalog.current_setting('maypole.isolation'), ''), false), \
-    pg_catalog.set_config('statement_timeout', nullif(pg_catalog.current_setting('maypole.statement_timeout'), ''), false), \
-    pg_catalog.set_config('lock_timeout', nullif(pg_catalog.current_setting('maypole.lock_timeout'), ''), false); ";
+const UNLIMITED: &str = "SELECT pg_catalog.set_config('default_transaction_isolation', pg_catalog.current_setting('maypole.isolation'), false), \
+    pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('maypole.statement_timeout'), false), \
+    pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('maypole.lock_timeout'), false); ";
 
 impl Role {
     /// What makes a session that is this that.

@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn one_that_was_stopped_is_slow_even_if_nothing_was_known_of_it() {
-        for known in [0, 30] {
+        for known in [None, Some(30)] {
             let pace = Pace::default();
-            pace.took(known);
-            pace.gait();
+            assert_eq!(pace.gait(), Gait::Measured);
+            known.into_iter().for_each(|micros| pace.took(micros));
             pace.was_stopped();
             assert_eq!(pace.gait(), Gait::Exclusive);
         }
