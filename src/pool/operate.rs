@@ -16,7 +16,7 @@ use crate::keeper;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Leases that were out when it began, and came back in time.
+    /// Leases that were out when it began, and came back in time; connections that carried selects count as one lease each.
     pub finished: usize,
     /// Leases that did not: their connections were closed, what they ran was cancelled, or they had been lost.
     pub cut: usize,
@@ -62,12 +62,13 @@ impl Pool {
         self.begin_to_close();
     }
 
-    /// How many are lent then, and how many leases were cut before.
+    /// How many are lent or carry selects then, and how many were cut before.
     fn begin_to_close(&self) -> (usize, u64) {
         let mut then = (0, 0);
         Inner::tell(&self.0, |core| {
             let effects = core.close();
-            then = (core.ledger().lent, core.counters().cut);
+            let ledger = core.ledger();
+            then = (ledger.lent + ledger.lanes, core.counters().cut);
             effects
         });
         then
@@ -140,7 +141,7 @@ impl Pool {
         let look = |inner: &Inner| {
             let core = inner.core.lock();
             let ledger = core.ledger();
-            let there = ledger.lent + ledger.idle + ledger.cleaning;
+            let there = ledger.lent + ledger.lanes + ledger.idle + ledger.cleaning;
             if there >= connections {
                 Some(Ok(()))
             } else if core.is_closed() {
@@ -154,7 +155,7 @@ impl Pool {
         self.0.watch_until(Deadline::after(limit), |inner| look(inner).is_some());
         look(&self.0).unwrap_or_else(|| {
             let stats = self.stats();
-            let there = stats.lent + stats.idle + stats.cleaning;
+            let there = stats.lent + stats.lanes + stats.idle + stats.cleaning;
             let (paused, failure) = {
                 let core = self.0.core.lock();
                 (core.is_paused(), core.last_failure().cloned())

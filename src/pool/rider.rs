@@ -92,7 +92,10 @@ impl Inner {
                 std::mem::forget(guard);
                 match ridden {
                     Ridden::Answered(link, reply) => (link, reply),
-                    Ridden::Alone => return Ok(None),
+                    Ridden::Alone => {
+                        this.gauges.ran_alone();
+                        return Ok(None);
+                    }
                     Ridden::Refused(why) => {
                         let limit = this.options.acquire_timeout;
                         let waited = limit.filter(|_| matches!(why, Refusal::TimedOut)).unwrap_or_default();
@@ -116,6 +119,7 @@ impl Inner {
             if stale == connection::Stale::Plan {
                 this.knowledge.retire(request.source, plan, &plan.statement);
             }
+            this.gauges.ran_alone();
             return Ok(None);
         }
         if error.sqlstate() == Some("57014") {

@@ -10,6 +10,7 @@ use crate::lanes::{Here, Lanes, rode, selects};
 use crate::support::eventually::{eventually, eventually_within};
 use crate::support::own_server::OwnServer;
 use crate::support::pool::{TestPool, in_coroutine};
+use crate::support::proxy::{Backend, Proxy, nth};
 use crate::support::server::server;
 
 fn read_write(here: &Here, server: &OwnServer) -> Lanes {
@@ -300,5 +301,100 @@ fn a_crowd_survives_a_server_that_is_restarted_and_whose_sessions_are_killed() {
         failed.load(Ordering::Relaxed)
     );
     assert!(stats.sent_again > 0, "{stats:?}");
+    test.finish();
+}
+
+/// A connection that carries selects is there as much as one that is lent.
+#[test]
+fn a_pool_whose_connections_all_carry_selects_is_warm() {
+    selects!(DB);
+    let proxy = Proxy::start(&server().url());
+    let test = DB.is(TestPool::at(&proxy.url(), 1));
+    test.warm(|| divide(1).value().expect("an answer"));
+    test.at_rest();
+    let held = proxy.on(Backend, b'D', nth(1)).hold();
+    let out = spawn(|| divide(2).value());
+    held.wait_hits(1);
+    test.pool.warm(1, Duration::from_millis(300)).expect("it is there");
+    held.release();
+    assert_eq!(out.join().expect("no panic").expect("an answer"), 2520);
+    test.finish();
+}
+
+#[test]
+fn a_lane_that_is_cut_when_its_pool_is_closed_is_not_taken_for_a_lease_that_was() {
+    selects!(DB);
+    let proxy = Proxy::start(&server().url());
+    let test = DB.is(TestPool::at(&proxy.url(), 2));
+    test.pool.warm(2, Duration::from_secs(20)).expect("opened");
+    test.warm(|| divide(1).value().expect("an answer"));
+    test.at_rest();
+    let lease = test.pool.connection().expect("lent");
+    let held = proxy.on(Backend, b'D', nth(1)).hold();
+    let out = spawn(|| divide(2).value());
+    held.wait_hits(1);
+    let pool = test.pool.clone();
+    let back = std::thread::spawn(move || {
+        eventually("it is closed", || pool.is_closed());
+        drop(lease);
+    });
+    let report = test.pool.close(Duration::from_millis(300));
+    assert_eq!((report.finished, report.cut), (1, 1), "{report:?}");
+    back.join().expect("no panic");
+    out.join().expect("no panic").expect_err("cut");
+    held.release();
+}
+
+/// Nothing says before that its reply is too long.
+#[test]
+fn a_reply_that_is_too_long_for_its_session_costs_none_of_its_company_their_answers() {
+    selects!(DB);
+    #[select(DB, "SELECT repeat('x', :n)")]
+    fn long(n: i32) -> Query<String>;
+    let small = |config: Config| config.max_message_size(40_000);
+    let test = DB.is(TestPool::configured(&server().url(), small, |builder| builder.limit(2)));
+    test.warm(|| long(3).value().expect("an answer"));
+    test.warm(|| echo(3).value().expect("an answer"));
+    for round in 0..10 {
+        let answers = test.together(20, move |n| {
+            if n == round { long(100_000).value().map(|text| text.len()) } else { echo(n).value().map(|_| 0) }
+        });
+        for (n, answer) in (0..20).zip(answers) {
+            match answer {
+                Ok(length) => assert!(n != round && length == 0, "{n}: {length}"),
+                Err(error) => {
+                    assert_eq!(n, round, "{error:?}");
+                    assert!(format!("{error:?}").contains("max_message_size"), "{error:?}");
+                }
+            }
+        }
+    }
+    test.finish();
+}
+
+#[select(NOTHING, "SELECT")]
+fn nothing() -> Query<()>;
+
+static NOTHING: Here = Here::new();
+
+#[test]
+fn selects_of_no_columns_of_nulls_and_of_no_rows_share_a_group() {
+    #[select(
+        NOTHING,
+        "SELECT NULLIF(:n::int4, 3), NULL::text FROM generate_series(1, :n::int4) AS i WHERE i = :n::int4"
+    )]
+    fn nulls(n: i32) -> Query<(Option<i32>, Option<String>)>;
+    let test = NOTHING.is(TestPool::new(1));
+    test.warm(|| nothing().run().expect("an answer"));
+    test.warm(|| nulls(1).rows().expect("an answer"));
+    for _ in 0..5 {
+        let before = test.pool.stats().selects;
+        test.together(20, |n| {
+            assert_eq!(nothing().run().expect("an answer"), 1);
+            let expected = if n == 0 { vec![] } else { vec![((n != 3).then_some(n), None)] };
+            assert_eq!(nulls(n).rows().expect("an answer"), expected);
+        });
+        assert!(test.pool.stats().selects >= before + 40);
+    }
     test.finish();
 }
