@@ -69,6 +69,15 @@ impl Gauges {
         self.alone.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Somebody has joined a queue in which others wait, and nothing else has happened.
+    #[inline]
+    pub(super) fn joined<C: Clone, W, F: Clone>(&self, core: &Core<C, W, F>) {
+        let ledger = core.ledger();
+        self.places.store(pack(&ledger), Ordering::Relaxed);
+        self.waiting.store(ledger.waiting, Ordering::Relaxed);
+        self.waits.store(core.counters().waits, Ordering::Relaxed);
+    }
+
     /// Selects have boarded, in so many groups.
     #[inline]
     pub(super) fn boarded<C: Clone, W, F: Clone>(&self, core: &Core<C, W, F>, groups: usize) {

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 
 use super::core::{Claim, ConnectionId, Effects, Refusal, Ride, Riding, Ticket, Weight};
-use super::inner::{Inner, Waking};
+use super::inner::{Inner, PoolCore, Waking};
 use crate::connection::{self, Answer, Fit, Landing, Link, Plan, Request, Traces, check, stale};
 use crate::coro::{self, Waiter};
 use crate::deadline::Deadline;
@@ -144,7 +144,7 @@ impl Inner {
                 Ride::Queued { ticket, call, open } => {
                     // Under the lock: whoever takes it along has taken the lock since.
                     *rider.ticket.lock() = Some(ticket);
-                    (call, inner.queued(&core, open))
+                    (call, inner.joined(&core, open))
                 }
                 Ride::Refused(why) => {
                     drop(core);
@@ -164,6 +164,16 @@ impl Inner {
             keeper::nudge(next);
         }
         Ok(())
+    }
+
+    /// Somebody has joined the queue for a seat: when the keeper must come, if it would not by itself.
+    fn joined(&self, core: &PoolCore, open: Option<ConnectionId>) -> Option<Deadline> {
+        if open.is_some() || core.ledger().waiting == 1 {
+            return self.queued(core, open);
+        }
+        self.gauges.joined(core);
+        let next = core.next_deadline();
+        (!keeper::covers(next)).then_some(next)
     }
 
     /// The driver of this connection has come for a group, or its last group is back.
