@@ -119,11 +119,23 @@ impl Pool {
             }
             request.wary = true;
         }
+        self.run_on_lease(request, limit, rides, fit)
+    }
+
+    /// The same on a lease. `reads` if the session is to be one that may not write.
+    #[inline(never)]
+    fn run_on_lease(
+        &self,
+        request: Request<'_>,
+        limit: Option<Duration>,
+        reads: bool,
+        fit: Fit<'_>,
+    ) -> Result<Answer> {
         let mut once_more = !request.wary;
         loop {
             // A query of its own has no place: nobody holds the lease in a program's hands.
             let lease = Inner::acquire(&self.0, self.0.options.acquire_timeout, None)?;
-            if rides {
+            if reads {
                 lease.only_read();
             }
             match lease.run(request, Deadline::after(limit), fit) {
@@ -134,6 +146,7 @@ impl Pool {
     }
 
     /// Asks the server about a select, which is not executed: the session that executes it is to be one that may not write.
+    #[cold]
     fn learn(&self, request: Request<'_>, limit: Option<Duration>) -> Result<Arc<Plan>> {
         let mut once_more = true;
         loop {

@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Outcome, Phase, Result};
 use crate::keeper;
 use crate::promise::{Slot, Waited};
-use crate::protocol::session::Reply;
+use crate::protocol::session::{End, Reply};
 
 /// Room for a usual request.
 const USUAL: usize = 96;
@@ -87,50 +87,59 @@ impl Inner {
             return Err(error);
         }
         let waited = rider.slot.wait();
-        let (link, reply) = match waited {
-            Waited::Value(ridden) => {
-                std::mem::forget(guard);
-                match ridden {
-                    Ridden::Answered(link, reply) => (link, reply),
-                    Ridden::Alone => {
-                        this.gauges.ran_alone();
-                        return Ok(None);
-                    }
-                    Ridden::Refused(why) => {
-                        let limit = this.options.acquire_timeout;
-                        let waited = limit.filter(|_| matches!(why, Refusal::TimedOut)).unwrap_or_default();
-                        return Err(this.refused(why, limit, coro::identity(), waited));
-                    }
-                    Ridden::Failed(error) => return Err(error.limited_to(query_limit)),
-                }
+        if let Waited::Value(_) = waited {
+            std::mem::forget(guard);
+        }
+        match waited {
+            Waited::Value(Ridden::Answered(link, reply)) if reply.end == End::Complete => {
+                let plan = &rider.plan;
+                plan.pace.answered(reply.bytes.len());
+                Ok(Some(Answer::new(link, plan.statement.clone(), reply.bytes)))
             }
+            Waited::Value(ridden) => Inner::arrived(&rider, request, ridden).map(|()| None),
             Waited::Overdue => {
                 let detail = "the statement was sent; its reply will be thrown away";
-                return Err(Error::timeout(Phase::Query, query_limit, detail, Outcome::Unknown));
+                Err(Error::timeout(Phase::Query, query_limit, detail, Outcome::Unknown))
             }
+        }
+    }
+
+    /// It has no answer. `Ok`: run it on a connection of its own.
+    // Out of line: what is rare shall not make the frame of what is not so any larger.
+    #[cold]
+    #[inline(never)]
+    fn arrived(rider: &Rider, request: Request<'_>, ridden: Ridden) -> Result<()> {
+        let (this, plan) = (&rider.inner, &rider.plan);
+        let (link, reply) = match ridden {
+            Ridden::Answered(link, reply) => (link, reply),
+            Ridden::Alone => {
+                this.gauges.ran_alone();
+                return Ok(());
+            }
+            Ridden::Refused(why) => {
+                let limit = this.options.acquire_timeout;
+                let waited = limit.filter(|_| matches!(why, Refusal::TimedOut)).unwrap_or_default();
+                return Err(this.refused(why, limit, rider.who, waited));
+            }
+            Ridden::Failed(error) => return Err(error.limited_to(rider.query_limit)),
         };
-        let plan = &rider.plan;
-        let Err(error) = check(&reply) else {
-            plan.pace.answered(reply.bytes.len());
-            return Ok(Some(Answer::new(link, plan.statement.clone(), reply.bytes)));
-        };
-        if let Some(stale) = stale(&error, &reply) {
+        let Err(error) = check(&reply) else { return Ok(()) };
+        let stale = stale(&error, &reply);
+        if let Some(stale) = stale {
             link.forget(plan, stale);
             if stale == connection::Stale::Plan {
                 this.knowledge.retire(request.source, plan, &plan.statement);
             }
-            this.gauges.ran_alone();
-            return Ok(None);
         }
         if error.sqlstate() == Some("57014") {
             // Whatever was to be learnt of it is that it is slow, or it would be tried first each time.
             plan.pace.was_stopped();
         }
-        if is_for_company(&error) || request.lacks_text(&error, &this.knowledge, plan) {
-            this.gauges.ran_alone();
-            return Ok(None);
+        if stale.is_none() && !is_for_company(&error) && !request.lacks_text(&error, &this.knowledge, plan) {
+            return Err(error);
         }
-        Err(error)
+        this.gauges.ran_alone();
+        Ok(())
     }
 
     /// Joins the queue.

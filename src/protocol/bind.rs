@@ -42,18 +42,24 @@ impl Values<'_> {
         } else {
             write_kind(self.params.get(place.value), place.kind, type_, buffer)
         };
-        written.map_err(|cause| {
-            let name = self.source.name(at);
-            let message = if cause.is::<WrongType>() {
-                format!("parameter {name} does not convert to the type {type_} that the server expects")
-            } else {
-                format!("parameter {name} can't be sent as {type_}")
-            };
-            Error::parameter(message).caused_by(cause)
-        })
+        written.map_err(|cause| self.unwritten(at, type_, cause))
+    }
+
+    // Out of line, as what is rare below: each stack of a coroutine is cold when it runs, and a small frame touches less of it.
+    #[cold]
+    #[inline(never)]
+    fn unwritten(&self, at: usize, type_: &Type, cause: Cause) -> Error {
+        let name = self.source.name(at);
+        let message = if cause.is::<WrongType>() {
+            format!("parameter {name} does not convert to the type {type_} that the server expects")
+        } else {
+            format!("parameter {name} can't be sent as {type_}")
+        };
+        Error::parameter(message).caused_by(cause)
     }
 
     /// Any text will do for a value: only whether there is one is asked.
+    #[inline(never)]
     fn write_null_test(
         &self,
         place: Place,
@@ -104,6 +110,7 @@ fn format_code(value: &(dyn ToSql + Sync), type_: &Type) -> FormatCode {
 
 /// Writes a value as the type that the server expects. A domain travels as what it is made of, so whatever does not know
 /// the domain itself is taken as that; and a text may be the text of anything.
+#[inline(never)]
 fn write_open(
     value: &(dyn ToSql + Sync),
     type_: &Type,

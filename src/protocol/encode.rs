@@ -52,11 +52,7 @@ impl<'b> Encoder<'b> {
         let result = write(self.buffer).and_then(|()| {
             let length = self.buffer.len() - begin;
             if length > self.limit {
-                return Err(Error::parameter(format!(
-                    "a message of {length} bytes is longer than the limit of {} (max_message_size); \
-                     nothing of it was sent",
-                    self.limit
-                )));
+                return Err(beyond_limit(length, self.limit));
             }
             Ok(())
         });
@@ -87,15 +83,7 @@ impl<'b> Encoder<'b> {
         let count = values.len();
         if types.len() != count {
             self.failed = true;
-            return Err(Error::parameter(format!(
-                "the statement has {} parameter{}, {} given",
-                types.len(),
-                if types.len() == 1 { "" } else { "s" },
-                match count {
-                    1 => "1 was".to_owned(),
-                    n => format!("{n} were"),
-                }
-            )));
+            return Err(miscounted(types.len(), count));
         }
         self.message(|buffer| {
             buffer.put_u8(b'B');
@@ -113,11 +101,7 @@ impl<'b> Encoder<'b> {
                 let (is_null, format) = values.write(at, types, buffer)?;
                 if let postgres_types::IsNull::No = is_null {
                     let length = buffer.len() - length_at - 4;
-                    let length = i32::try_from(length).map_err(|_| {
-                        Error::parameter(format!(
-                            "a value of {length} bytes is longer than the protocol has room for"
-                        ))
-                    })?;
+                    let length = i32::try_from(length).map_err(|_| beyond_protocol("value", length))?;
                     buffer[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
                 } else {
                     buffer.truncate(length_at + 4);
@@ -132,11 +116,7 @@ impl<'b> Encoder<'b> {
                 buffer.put_i16(1);
             }
             let length = buffer.len() - start;
-            let length = i32::try_from(length).map_err(|_| {
-                Error::parameter(format!(
-                    "a message of {length} bytes is longer than the protocol has room for"
-                ))
-            })?;
+            let length = i32::try_from(length).map_err(|_| beyond_protocol("message", length))?;
             buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
             Ok(())
         })
@@ -196,20 +176,54 @@ fn is_binary(column: &Column) -> bool {
 
 /// A number of parameters, if the protocol has room for so many.
 pub(crate) fn number_of(parameters: usize) -> Result<u16> {
-    u16::try_from(parameters).map_err(|_| {
-        Error::parameter(format!("{parameters} parameters are more than the protocol has room for (65,535)"))
-    })
+    u16::try_from(parameters).map_err(|_| too_many(parameters))
+}
+
+#[cold]
+#[inline(never)]
+fn too_many(parameters: usize) -> Error {
+    Error::parameter(format!("{parameters} parameters are more than the protocol has room for (65,535)"))
+}
+
+#[cold]
+#[inline(never)]
+fn beyond_limit(length: usize, limit: usize) -> Error {
+    Error::parameter(format!(
+        "a message of {length} bytes is longer than the limit of {limit} (max_message_size); nothing of it was sent"
+    ))
+}
+
+#[cold]
+#[inline(never)]
+fn beyond_protocol(what: &str, length: usize) -> Error {
+    Error::parameter(format!("a {what} of {length} bytes is longer than the protocol has room for"))
+}
+
+#[cold]
+#[inline(never)]
+fn miscounted(parameters: usize, values: usize) -> Error {
+    let s = if parameters == 1 { "" } else { "s" };
+    let were = if values == 1 { "1 was".to_owned() } else { format!("{values} were") };
+    Error::parameter(format!("the statement has {parameters} parameter{s}, {were} given"))
 }
 
 fn c_string(text: &str, buffer: &mut BytesMut) -> Result<()> {
     if text.contains('\0') {
-        return Err(Error::parameter("a name cannot be sent: it contains a NUL"));
+        return Err(nul());
     }
     buffer.put_slice(text.as_bytes());
     buffer.put_u8(0);
     Ok(())
 }
 
+#[cold]
+#[inline(never)]
+fn nul() -> Error {
+    Error::parameter("a name cannot be sent: it contains a NUL")
+}
+
+#[cold]
+#[inline(never)]
 fn text(what: &str, error: std::io::Error) -> Error {
     Error::parameter(format!("{what} cannot be sent: {error}"))
 }
