@@ -189,6 +189,8 @@ proptest! {
 
     #[test]
     fn what_was_rewritten_has_its_numbers_and_no_names(text in soup()) {
+        // What looks like a number and is part of something else could not be told from one below.
+        prop_assume!(!text.contains("$1") && !text.contains("$2"));
         if let Ok(named) = name_parameters(&text, &["a"]) {
             let again = parameters(&named.text);
             prop_assert!(again.named.is_empty(), "{}", named.text);
@@ -216,7 +218,8 @@ proptest! {
             let mut end = 0;
             for statement in statements {
                 prop_assert!(end <= statement.start && statement.start < statement.end);
-                prop_assert!(!text[statement.clone()].trim().is_empty());
+                // Only these are white space to PostgreSQL: U+2000 is a name.
+                prop_assert!(!text[statement.clone()].trim_ascii().is_empty());
                 end = statement.end;
             }
             prop_assert!(end <= text.len());
